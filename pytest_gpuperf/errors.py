@@ -23,7 +23,9 @@ class GpuPerfError(Exception):
         hint: the next step, an imperative sentence or a command.
     """
 
-    def __init__(self, what: str, *, got: str | None = None, expected: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, got: str | None = None, expected: str | None = None, hint: str | None = None
+    ) -> None:
         self.what = what
         self.got = got
         self.expected = expected

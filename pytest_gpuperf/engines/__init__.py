@@ -44,5 +44,7 @@ def load(kind: str) -> type[Engine]:
     try:
         engine: type[Engine] = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"engine kind {kind!r} cannot be loaded", got=str(error), expected=f"a class at {target}") from error
+        raise ConfigError(
+            f"engine kind {kind!r} cannot be loaded", got=str(error), expected=f"a class at {target}"
+        ) from error
     return engine

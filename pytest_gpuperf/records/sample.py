@@ -1,0 +1,125 @@
+"""What was measured: warm-up, blocks of timed calls, throughput volleys, and what they come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pytest_gpuperf.records.artefact import EngineInfo
+
+Higher = Literal["better", "worse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steady:
+    """How warm-up ended: ``is_steady`` is a status, not an assumption."""
+
+    is_steady: bool
+    warmup_runs: int
+    warmup_s: float
+    drift_pct: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Consecutive timed calls of one process, one in flight.
+
+    Attributes:
+        host_ns: submit → result of each call, nanoseconds.
+        device_ns: the same calls by the device's clock, empty where there is none.
+        started_ns, ended_ns: ``time.monotonic_ns`` around the block, comparable between processes of one machine.
+        cpu_ns: CPU time of the measured process over the block.
+    """
+
+    host_ns: tuple[int, ...]
+    device_ns: tuple[int, ...] = ()
+    started_ns: int = 0
+    ended_ns: int = 0
+    cpu_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volley:
+    """One closed-loop throughput run: ``in_flight`` calls kept outstanding for ``seconds``."""
+
+    in_flight: int
+    calls: int
+    batch: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One number with its unit, confidence bounds and the count it rests on.
+
+    Attributes:
+        value: point estimate.
+        lower, upper: 95 % bounds, ``None`` where they cannot be had.
+        n: samples (or pairs, or processes) behind the estimate.
+        higher: whether a larger value is ``better`` or ``worse``.
+    """
+
+    value: float
+    unit: str
+    lower: float | None = None
+    upper: float | None = None
+    n: int = 1
+    higher: Higher = "worse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyDelta:
+    """Outputs against the reference's outputs, or against labels.
+
+    ``None`` = does not apply. Fractions are of 1; ``rmse`` and ``max_abs`` are in the output's unit, ``rel_rmse`` is
+    RMSE over the reference's root mean square, ``sqnr_db`` in decibels. The worst output tensor is what counts.
+    """
+
+    samples: int
+    top1: float | None = None
+    reference_top1: float | None = None
+    top1_agreement: float | None = None
+    rmse: float | None = None
+    rel_rmse: float | None = None
+    max_abs: float | None = None
+    cosine: float | None = None
+    sqnr_db: float | None = None
+    classes: int | None = None
+    mcnemar_p: float | None = None
+    nonfinite: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Candidate against reference, measured by alternating blocks in two processes.
+
+    Attributes:
+        ratio: candidate latency over reference latency (1.10 = 10 % slower).
+        lower, upper: 95 % bounds of ``ratio``.
+        pairs: replicated block pairs or process pairs, see ``unit``.
+        mde_pct: smallest slowdown that this many pairs could have shown.
+        disturbances: what disturbed the run, in words; empty when nothing did.
+    """
+
+    ratio: float
+    lower: float
+    upper: float
+    pairs: int
+    unit: Literal["block pair", "process pair"]
+    mde_pct: float
+    seconds: float
+    disturbances: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """All that one case's run gave, before anything is judged."""
+
+    info: EngineInfo
+    steady: Steady
+    metrics: dict[str, Metric]
+    accuracy: AccuracyDelta | None
+    comparison: Comparison | None
+    conditions: dict[str, str]
+    notes: tuple[str, ...] = ()
+    telemetry: dict[str, float | None] = field(default_factory=dict)
