@@ -142,4 +142,4 @@ def _names(info: EngineInfo) -> str:
 
 
 def _fits(actual: tuple[int, ...], declared: tuple[int, ...]) -> bool:
-    return len(actual) == len(declared) and all(want in (-1, have) for have, want in zip(actual, declared))
+    return len(actual) == len(declared) and all(want in (-1, have) for have, want in zip(actual, declared, strict=True))
