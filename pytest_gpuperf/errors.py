@@ -5,7 +5,7 @@
     │   └── BaselineError    a stored or pending baseline cannot be trusted
     ├── InfraError           the machine is at fault: driver, GPU, disk                → verdict ``infra``
     │   └── WorkerError      the measuring child died, hung or broke the protocol
-    └── EngineError          the model ran and failed: runtime error, out of memory    → verdict ``infra``
+    └── EngineError          the engine ran and failed: runtime error, out of memory   → verdict ``config``
 
 A message has up to four parts, in this order: what is wrong, what was got, what was expected, the next step.
 """

@@ -1,0 +1,28 @@
+# The two commands of the README, and the checks that they rest on. Everything runs in $(VENV), made by ci/setup.
+VENV ?= .venv
+PYTHON ?= python3
+PROFILE ?= cpu
+RUN := $(VENV)/bin/python -m
+
+.PHONY: suite test check types layers baseline clean
+
+suite: $(VENV)/ready  ## measure and judge the product's own suites
+	$(RUN) pytest suites --gpu-profile=$(PROFILE) $(ARGS)
+
+test: $(VENV)/ready  ## the plugin's own tests
+	$(RUN) pytest tests $(ARGS)
+
+check: $(VENV)/ready  ## style, types, layers
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(VENV)/bin/lint-imports
+
+baseline: $(VENV)/ready  ## measure pending baselines in five fresh processes per case; then: gpuperf review
+	$(RUN) pytest suites --gpu-profile=$(PROFILE) --gpu-update=all --gpu-processes=5 $(ARGS)
+
+$(VENV)/ready: ci/setup ci/requirements.lock pyproject.toml
+	sh ci/setup "$(PYTHON)" "$(VENV)"
+
+clean:
+	rm -rf $(VENV) .gpuperf

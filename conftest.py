@@ -1,0 +1,3 @@
+"""The root conftest: what suites and tests share, which is only pytester for the plugin's own tests."""
+
+pytest_plugins = ["pytester"]

@@ -1,0 +1,191 @@
+"""What a test author uses: five fixtures, and nothing to know of what happens behind them.
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_resnet50(engine, batched_inputs, gpuperf, batch):
+resnet50 = engine("resnet50", "onnxruntime", precision="int8")
+gpuperf.check(resnet50, batched_inputs("images-224", batch), Budget(min_top1_agreement=0.97))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from pytest_gpuperf.errors import ConfigError
+from pytest_gpuperf.records import BatchSpec, Budget, EngineSpec, Model
+
+if TYPE_CHECKING:
+    from pytest_gpuperf.hardware import Machine
+    from pytest_gpuperf.profiles import ServerProfile
+    from pytest_gpuperf.session import Session
+
+SESSION = pytest.StashKey["Session"]()
+NO_PROFILE = "no server profile: give --gpu-profile=NAME (or auto), or --gpu-off to run each case once"
+
+
+class EngineFactory(Protocol):
+    """Makes engine specifications; nothing is loaded until ``gpuperf.check``."""
+
+    def __call__(
+        self, model: str | Model, kind: str, *, precision: str = "fp32", max_batch: int = 64, **options: object
+    ) -> EngineSpec:
+        """Specify an engine.
+
+        Args:
+            model: a name from the hook ``pytest_gpuperf_models``, or a ``Model``.
+            kind: ``tensorflow``, ``onnxruntime``, ``tensorrt``, an entry point's name, or ``module:Class``.
+            precision: of the artefact.
+            max_batch: largest batch that the engine must accept.
+            **options: what else the kind understands, such as ``threads=2``; part of the conditions.
+        """
+        ...
+
+
+class TrtEngineFactory(Protocol):
+    """Makes TensorRT engine specifications."""
+
+    def __call__(
+        self, model: str | Model, *, precision: str = "fp16", max_batch: int = 64, **options: object
+    ) -> EngineSpec:
+        """Specify a TensorRT engine; arguments as for ``engine``."""
+        ...
+
+
+class BatchFactory(Protocol):
+    """Makes batch specifications; arrays are made where they are used."""
+
+    def __call__(self, inputs: str, batch: int, *, samples: int | None = None, seed: int = 0) -> BatchSpec:
+        """Specify rotating seeded batches.
+
+        Args:
+            inputs: ``images-224``, ``tokens-128``, or ``file.py:function`` relative to the test file.
+            batch: samples per call.
+            samples: samples in the whole set, rounded up to a multiple of ``batch``; default 4 batches, at least 32.
+            seed: of the generator.
+        """
+        ...
+
+
+class GpuPerf:
+    """The fixture ``gpuperf``: measure one case, compare it, judge it, fail the test when it is not good enough."""
+
+    def __init__(self, session: Session, item: pytest.Item) -> None:
+        self._session = session
+        self._item = item
+        self._cases = 0
+
+    def check(
+        self,
+        engine: EngineSpec,
+        inputs: BatchSpec,
+        budget: Budget | None = None,
+        *,
+        reference: EngineSpec | None = None,
+    ) -> None:
+        """Measure ``engine`` on ``inputs`` and fail the test unless its verdict is green.
+
+        Args:
+            engine: from the fixtures ``engine`` or ``trt_engine``.
+            inputs: from the fixture ``batched_inputs``.
+            budget: absolute bounds; the approved baseline is compared in any case.
+            reference: what speed and accuracy are relative to; default: the same model in FP32, see docs.
+        """
+        __tracebackhide__ = True
+        self._cases += 1
+        suffix = f"#{self._cases}" if self._cases > 1 else ""
+        failure = self._session.check(
+            case_id=self._item.nodeid + suffix,
+            path=self._item.path,
+            engine=engine,
+            batches=inputs,
+            budget=budget or Budget(),
+            reference=reference,
+            ihook=self._item.ihook,
+        )
+        self._item.user_properties.extend(self._session.properties())
+        if failure is not None:
+            pytest.fail(failure, pytrace=False)
+
+
+@pytest.fixture
+def gpuperf(request: pytest.FixtureRequest) -> GpuPerf:
+    """Measure, compare and judge one case: ``gpuperf.check(engine, inputs, budget)``."""
+    return GpuPerf(_session(request), request.node)
+
+
+@pytest.fixture(scope="session")
+def server_profile(request: pytest.FixtureRequest) -> ServerProfile:
+    """The server profile of this session."""
+    return _session(request).profile
+
+
+@pytest.fixture(scope="session")
+def gpu(request: pytest.FixtureRequest) -> Machine:
+    """The machine that the session runs on, as probed."""
+    return _session(request).machine
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> EngineFactory:
+    """Specify engines: ``engine("resnet50", "onnxruntime", precision="int8")``."""
+
+    def make(
+        model: str | Model, kind: str, *, precision: str = "fp32", max_batch: int = 64, **options: object
+    ) -> EngineSpec:
+        return EngineSpec(
+            kind=kind,
+            model=_model(request, model),
+            precision=precision,
+            max_batch=max_batch,
+            options={name: str(value) for name, value in options.items()},
+        )
+
+    return make
+
+
+@pytest.fixture
+def trt_engine(engine: EngineFactory) -> TrtEngineFactory:
+    """Specify TensorRT engines: ``trt_engine("resnet50", precision="fp16")``."""
+
+    def make(model: str | Model, *, precision: str = "fp16", max_batch: int = 64, **options: object) -> EngineSpec:
+        return engine(model, "tensorrt", precision=precision, max_batch=max_batch, **options)
+
+    return make
+
+
+@pytest.fixture
+def batched_inputs(request: pytest.FixtureRequest) -> BatchFactory:
+    """Specify input batches: ``batched_inputs("images-224", batch)``."""
+
+    def make(inputs: str, batch: int, *, samples: int | None = None, seed: int = 0) -> BatchSpec:
+        if batch < 1:
+            raise ConfigError("a batch has at least one sample", got=repr(batch), expected="an integer of at least 1")
+        wanted = max(32, 4 * batch) if samples is None else max(samples, batch)
+        return BatchSpec(
+            inputs=inputs, batch=batch, samples=-(-wanted // batch) * batch, seed=seed, root=str(request.path.parent)
+        )
+
+    return make
+
+
+def _session(request: pytest.FixtureRequest) -> Session:
+    session = request.config.stash.get(SESSION, None)
+    if session is None:
+        pytest.skip(NO_PROFILE)
+    return session
+
+
+def _model(request: pytest.FixtureRequest, model: str | Model) -> Model:
+    if isinstance(model, Model):
+        return model
+    offered: list[list[Model]] = request.node.ihook.pytest_gpuperf_models(config=request.config)
+    models = {entry.name: entry for entries in offered for entry in entries}
+    if model in models:
+        return models[model]
+    raise ConfigError(
+        "unknown model",
+        got=repr(model),
+        expected=f"one of {', '.join(sorted(models)) or '(none is registered)'}",
+        hint="return it from pytest_gpuperf_models(config) in a conftest.py, or pass Model(name=…, source=…, inputs=…)",
+    )

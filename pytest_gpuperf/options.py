@@ -1,0 +1,275 @@
+"""Every option, declared once: command line, environment, ini and default, and which of them a value came from.
+
+Precedence: ``--gpu-NAME`` on the command line, then the environment variable ``GPUPERF_NAME``, then the ini key
+``gpuperf_name``, then the default. Errors name the source of the bad value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pytest
+
+from pytest_gpuperf.errors import ConfigError
+from pytest_gpuperf.records import Status
+
+T = TypeVar("T")
+
+UPDATE_MODES = ("none", "new", "changed", "all")
+POLICIES = ("pass", "warn", "fail")
+
+
+@dataclass(frozen=True)
+class Option(Generic[T]):
+    """One option of the plugin.
+
+    Attributes:
+        name: ``time-budget`` gives ``--gpu-time-budget``, ``GPUPERF_TIME_BUDGET`` and ``gpuperf_time_budget``.
+        parse: text → value; raises ``ValueError`` with what was expected.
+        default: the value when no source gives one.
+        help: shown by ``pytest --help``; the ini help is derived from it.
+        metavar: shown by ``pytest --help``; ``None`` makes the option a flag.
+    """
+
+    name: str
+    parse: Callable[[str], T]
+    default: T
+    help: str
+    metavar: str | None
+
+    @property
+    def flag(self) -> str:
+        """The command-line spelling."""
+        return f"--gpu-{self.name}"
+
+    @property
+    def dest(self) -> str:
+        """The ini key, and the attribute of pytest's namespace."""
+        return f"gpuperf_{self.name.replace('-', '_')}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return self.dest.upper()
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a non-empty value")
+    return text.strip()
+
+
+def _flag(text: str) -> bool:
+    values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.strip().lower() not in values:
+        raise ValueError("true or false")
+    return values[text.strip().lower()]
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ValueError("a positive number of seconds")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdigit() or int(text) < 1:
+        raise ValueError("an integer of at least 1")
+    return int(text)
+
+
+def _at_least_zero(text: str) -> int:
+    if not text.strip().isdigit():
+        raise ValueError("an integer of at least 0")
+    return int(text)
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) >= 1 for part in parts):
+        raise ValueError("comma-separated batch sizes of at least 1, such as 1,8,16")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip() not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return text.strip()
+
+    return parse
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _policy(text: str) -> dict[Status, str]:
+    policy = {}
+    for part in (part for part in text.replace("\n", ",").split(",") if part.strip()):
+        status, _, action = (piece.strip() for piece in part.partition("="))
+        if status not in {s.value for s in Status} or action not in POLICIES:
+            raise ValueError(f"VERDICT={'|'.join(POLICIES)}, with a verdict of {', '.join(s.value for s in Status)}")
+        policy[Status(status)] = action
+    return policy
+
+
+PROFILE = Option[str | None](
+    "profile", _text, None, "server profile: a name, 'auto', or a file.toml of your own", "NAME|auto|FILE"
+)
+BATCHES = Option[tuple[int, ...]](
+    "batches", _batches, (), "run only these batch sizes (default: those of the profile)", "N,N,…"
+)
+TIME_BUDGET = Option[float | None](
+    "time-budget", _seconds, None, "measuring seconds per case (default: the profile's)", "SECONDS"
+)
+OFF = Option("off", _flag, False, "run each case once, measure and judge nothing", None)
+UPDATE = Option(
+    "update", _one_of(UPDATE_MODES), "none", "write pending baselines for review: none, new, changed or all", "MODE"
+)
+UPDATE_IN_CI = Option("update-in-ci", _flag, False, "allow --gpu-update in CI (pending files only)", None)
+OUT = Option("out", _text, ".gpuperf", "folder for results.json, logs, pending baselines and reports", "DIR")
+BASELINES = Option("baselines", _text, "baselines", "folder of the approved baselines", "DIR")
+CACHE = Option[str | None]("cache", _text, None, "folder of converted models (default: OUT/cache)", "DIR")
+PROCESSES = Option("processes", _count, 1, "fresh process pairs per case; baselines need at least 5", "N")
+SEED = Option("seed", _at_least_zero, 0, "seed of the order in which blocks alternate", "N")
+POLICY: Option[dict[Status, str]] = Option(
+    "policy", _policy, {}, "what a verdict does to its test, such as new=warn,improved=fail", "VERDICT=DO,…"
+)
+REQUIRE = Option("require", _at_least_zero, 0, "fail the session when fewer cases were measured", "N")
+INFRA_EXIT = Option("infra-exit", _at_least_zero, 0, "exit status when every failure is the machine's fault", "STATUS")
+REPORT = Option[tuple[str, ...]](
+    "report", _formats, (), "also write reports: html, markdown, csv, gitlab, prometheus", "FORMAT,…"
+)
+
+OPTIONS: tuple[Option[Any], ...] = (
+    PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, PROCESSES, SEED, POLICY, REQUIRE,
+    INFRA_EXIT, REPORT,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one session, resolved; ``source`` says where each came from.
+
+    Paths are absolute, relative ones having been taken from pytest's rootdir (so that every xdist worker agrees).
+    """
+
+    profile: str | None
+    batches: tuple[int, ...]
+    time_budget_s: float | None
+    off: bool
+    update: str
+    update_in_ci: bool
+    out: Path
+    baselines: Path
+    cache: Path
+    processes: int
+    seed: int
+    policy: dict[Status, str]
+    require: int
+    infra_exit: int
+    report: tuple[str, ...]
+    root: Path
+    source: dict[str, str]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether gpuperf tests run at all in this session."""
+        return self.profile is not None or self.off
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option in pytest's help and ini."""
+    group = parser.getgroup("gpuperf", "GPU inference performance (pytest-gpuperf)")
+    for option in OPTIONS:
+        if option.metavar is None:
+            group.addoption(option.flag, dest=option.dest, action="store_true", default=None, help=option.help)
+        else:
+            group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=option.help)
+        parser.addini(option.dest, f"{option.help} (same as {option.flag})", default=None)
+
+
+def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read every option once.
+
+    Raises:
+        ConfigError: a value cannot be read, or two options contradict each other; the message names the source.
+    """
+    values: dict[str, Any] = {}
+    source: dict[str, str] = {}
+    for option in OPTIONS:
+        values[option.name], source[option.name] = _read(option, config, environ)
+    _check_conflicts(values, source)
+    root = config.rootpath
+    out = root / values["out"]
+    return Settings(
+        profile=values["profile"],
+        batches=values["batches"],
+        time_budget_s=values["time-budget"],
+        off=values["off"],
+        update=values["update"],
+        update_in_ci=values["update-in-ci"],
+        out=out,
+        baselines=root / values["baselines"],
+        cache=root / values["cache"] if values["cache"] else out / "cache",
+        processes=values["processes"],
+        seed=values["seed"],
+        policy=values["policy"],
+        require=values["require"],
+        infra_exit=values["infra-exit"],
+        report=values["report"],
+        root=root,
+        source=source,
+    )
+
+
+def _read(option: Option[Any], config: pytest.Config, environ: Mapping[str, str]) -> tuple[Any, str]:
+    flagged = getattr(config.option, option.dest, None)
+    if flagged is True:
+        return True, "command line"
+    candidates = (
+        (flagged, "command line"),
+        (environ.get(option.variable), f"environment variable {option.variable}"),
+        (config.getini(option.dest), f"ini key {option.dest}"),
+    )
+    for text, source in candidates:
+        if text is None:
+            continue
+        try:
+            return option.parse(text), source
+        except ValueError as error:
+            raise ConfigError(
+                f"invalid {option.flag} (from the {source})", got=repr(text), expected=str(error)
+            ) from error
+    return option.default, "default"
+
+
+def _check_conflicts(values: Mapping[str, Any], source: Mapping[str, str]) -> None:
+    def clash(first: str, second: str, why: str) -> ConfigError:
+        return ConfigError(
+            f"--gpu-{first} and --gpu-{second} contradict each other: {why}",
+            got=f"--gpu-{first} from the {source[first]}, --gpu-{second} from the {source[second]}",
+            hint=f"give one of the two up, for example with -o gpuperf_{second.replace('-', '_')}=",
+        )
+
+    if values["off"] and values["update"] != "none":
+        raise clash("off", "update", "nothing is measured, so there is nothing to write")
+    if values["off"] and values["processes"] > 1:
+        raise clash("off", "processes", "each case runs once")
+    if values["off"] and values["require"]:
+        raise clash("off", "require", "no case is measured")
+    if values["update"] != "none" and values["profile"] is None:
+        raise ConfigError(
+            "--gpu-update needs a server profile, since baselines belong to one",
+            got=f"--gpu-update={values['update']} from the {source['update']}, no --gpu-profile",
+            hint="add --gpu-profile=NAME, or --gpu-profile=auto",
+        )

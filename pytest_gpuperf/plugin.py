@@ -1,0 +1,137 @@
+"""The pytest hooks, and nothing else: each one hands over to :mod:`pytest_gpuperf.session`.
+
+Importing this module loads no third-party package but pytest; everything that costs time is imported when a session
+that measures starts.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gpuperf import hookspecs, options
+from pytest_gpuperf.errors import GpuPerfError
+from pytest_gpuperf.fixtures import (  # noqa: F401 - pytest finds fixtures as attributes of the plugin
+    SESSION,
+    batched_inputs,
+    engine,
+    gpu,
+    gpuperf,
+    server_profile,
+    trt_engine,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_gpuperf.session import Session
+
+MARKER = (
+    "gpuperf(model=NAME): a GPU performance case; the server profile's batches for MODEL limit its `batch` parameter. "
+    "Tests that use the fixture `gpuperf` get the marker by themselves."
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the ``--gpu-*`` options."""
+    options.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks for users' models."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Resolve the options; bad input ends the run here, with exit status 4, before anything is measured."""
+    config.addinivalue_line("markers", MARKER)
+    try:
+        settings = options.resolve(config)
+        if not settings.is_active:
+            return
+        from pytest_gpuperf.session import Session
+
+        session = Session.start(settings, environ=os.environ, is_worker=hasattr(config, "workerinput"))
+    except GpuPerfError as error:
+        raise pytest.UsageError(f"gpuperf: {error}") from error
+    config.stash[SESSION] = session
+    config.pluginmanager.register(SessionHooks(session), "gpuperf-session")
+
+
+class SessionHooks:
+    """The hooks of a session that measures; registered only then."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def pytest_report_header(self) -> list[str]:
+        """Say which profile and machine the numbers will belong to."""
+        return self.session.header()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Mark the cases, and deselect the batches that the profile does not run."""
+        kept, deselected = [], []
+        for item in items:
+            if "gpuperf" in getattr(item, "fixturenames", ()) and item.get_closest_marker("gpuperf") is None:
+                item.add_marker("gpuperf")
+            (kept if self.session.runs_batch(*_model_and_batch(item)) else deselected).append(item)
+        if deselected:
+            config.hook.pytest_deselected(items=deselected)
+            items[:] = kept
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the case's results to its report, which is how they reach the controller under xdist."""
+        report = yield
+        if call.excinfo is not None and call.excinfo.errisinstance(GpuPerfError):
+            report.longrepr = str(call.excinfo.value)  # the message is complete; frames of ours would only hide it
+        if call.when == "call":
+            self.session.attach(report, item.nodeid)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect results where the session's files are written."""
+        self.session.collect(report)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Stop the workers, write results and pending baselines, settle the exit status."""
+        session.exitstatus = self.session.finish(int(session.exitstatus), _collected(session), _is_partial(session))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the verdict table, when there is something to say."""
+        config = terminalreporter.config
+        writer = terminalreporter._tw  # noqa: SLF001 - the only way to its width and colour
+        lines = self.session.summary(width=writer.fullwidth, colour=writer.hasmarkup, verbosity=config.get_verbosity())
+        if lines:
+            terminalreporter.section("gpuperf")
+            for line in lines:
+                terminalreporter.write_line(line)
+
+    def pytest_unconfigure(self) -> None:
+        """Leave no child behind, whatever happened."""
+        self.session.stop()
+
+
+def _model_and_batch(item: pytest.Item) -> tuple[str | None, int | None]:
+    marker = item.get_closest_marker("gpuperf")
+    callspec = getattr(item, "callspec", None)
+    batch = callspec.params.get("batch") if callspec is not None else None
+    if marker is None or not isinstance(batch, int):
+        return None, None
+    return marker.kwargs.get("model"), batch
+
+
+def _collected(session: pytest.Session) -> list[str]:
+    return [item.nodeid for item in getattr(session, "items", [])]
+
+
+def _is_partial(session: pytest.Session) -> bool:
+    """Whether cases may be missing for a reason that is not their removal (-k, -m, --lf, a path, a crash)."""
+    option = session.config.option
+    chosen = [option.keyword, option.markexpr, getattr(option, "lf", False), getattr(option, "deselect", None)]
+    return any(chosen) or session.shouldstop or session.shouldfail or bool(session.testsfailed and option.maxfail)
