@@ -12,6 +12,7 @@ class Budget:
     Latencies are in milliseconds of the case's clock (device where the engine has one, else host); throughput in
     samples per second, the batch multiplied; accuracies are fractions of 1; RMSE is absolute, in the output's unit,
     ``max_output_rel_rmse`` is RMSE over the reference's root mean square.
+    ``min_reference_classes`` guards agreement: a reference that answers one class for every input agrees with anything.
     """
 
     max_latency_p50_ms: float | None = None
@@ -23,6 +24,7 @@ class Budget:
     max_output_rmse: float | None = None
     max_output_rel_rmse: float | None = None
     min_output_cosine: float | None = None
+    min_reference_classes: int | None = None
     max_memory_mib: float | None = None
 
 

@@ -23,6 +23,12 @@ def test_tensorflow_mixed_bfloat16(engine, batched_inputs, gpuperf, batch):
     gpuperf.check(digits, batched_inputs(IMAGES, batch, samples=HELD_OUT), budget)
 
 
+def test_tensorflow_mixed_float16(engine, batched_inputs, gpuperf, batch):
+    digits = engine("digits", "tensorflow", precision="mixed_float16")
+    budget = Budget(max_top1_loss=0.005, max_output_rel_rmse=0.01)
+    gpuperf.check(digits, batched_inputs(IMAGES, batch, samples=HELD_OUT), budget)
+
+
 def test_onnxruntime_fp32(engine, batched_inputs, gpuperf, batch):
     digits = engine("digits", "onnxruntime", precision="fp32")
     budget = Budget(min_top1=0.98, min_top1_agreement=1.0, max_output_rel_rmse=1e-4)
