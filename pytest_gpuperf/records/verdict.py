@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from pytest_gpuperf.records.baseline import Differences
 from pytest_gpuperf.records.sample import Measured, Metric
 
 
@@ -57,7 +58,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
-    """One case from end to end, as the reports, the journal and the pending files need it."""
+    """One case from end to end, as the reports, the journal and the pending files need it.
+
+    Attributes:
+        id: pytest's node id.
+        reference: what the ratio is relative to, in words, such as ``tensorflow fp32``.
+        differences: this run's conditions against the approved ones.
+        path, line: where the test stands (relative to rootdir, counted from 1; 0 = unknown), for annotations.
+    """
 
     id: str
     suite: str
@@ -69,3 +77,6 @@ class CaseResult:
     measured: Measured | None = None
     seconds: float = 0.0
     reference: str = "none"
+    differences: Differences = field(default_factory=Differences)
+    path: str = ""
+    line: int = 0
