@@ -99,6 +99,10 @@ class Comparison:
         pairs: replicated block pairs or process pairs, see ``unit``.
         mde_pct: smallest slowdown that this many pairs could have shown.
         disturbances: what disturbed the run, in words; empty when nothing did.
+        decision: ``regressed`` and ``within`` are shown at the rule's error rates, ``undecided`` is neither.
+        expected: the ratio that means no change: 1 for a live pair, the baseline's for the portable comparison.
+        margin_pct: how much above ``expected`` the ratio may lie.
+        p: sequential p-value of "no slower than the margin allows", valid at any look; for corrections over a suite.
     """
 
     ratio: float
@@ -109,6 +113,10 @@ class Comparison:
     mde_pct: float
     seconds: float
     disturbances: tuple[str, ...] = ()
+    decision: Literal["regressed", "within", "undecided"] = "undecided"
+    expected: float = 1.0
+    margin_pct: float = 0.0
+    p: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,164 @@
+"""What rounds of measuring prove about a ratio: the rule, the looks, the three-way decision.
+
+Pure arithmetic on log-ratios. The error rates of a :class:`Rule` hold however often one looks, see
+:func:`pytest_gpuperf.stats.spending`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pytest_gpuperf import load, stats
+from pytest_gpuperf.records import Comparison
+
+Clock = Literal["host", "device"]
+Decision = Literal["regressed", "within", "undecided"]
+
+#: Between-process standard deviation of a latency ratio where no baseline knows better, in percent. Alternating process
+#: pairs of eight small workloads on a shared 2-core virtual machine gave 0.6 … 2.0 %; the floor is the upper end.
+FLOOR_PCT = 2.0
+
+
+#: Logarithm of the largest ratio that is reported; two rounds that differ wildly have no finite bound worth printing.
+_LARGEST = math.log(1e6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Between:
+    """How much the log-ratio differs from one process pair to the next, in percent.
+
+    Attributes:
+        spread_pct: standard deviation between process pairs.
+        processes: fresh process pairs that ``spread_pct`` was estimated from; ``None`` for a number taken as known.
+    """
+
+    spread_pct: float = FLOOR_PCT
+    processes: int | None = None
+
+    def half_width(self, alpha: float) -> float:
+        """Return the one-sided bound of this pair's offset from the baseline's mean; a prediction interval."""
+        sd = self.spread_pct / 100
+        if self.processes is None:
+            return stats.t_quantile(1 - alpha, math.inf) * sd
+        return stats.t_quantile(1 - alpha, self.processes - 1) * sd * math.sqrt(1 + 1 / self.processes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """How a comparison is run and decided.
+
+    Attributes:
+        margin_pct: slowdown that is still no regression.
+        alpha: chance of calling a candidate regressed that is exactly at the margin (less where it is faster).
+        miss: chance of calling a candidate within that is exactly at the margin.
+        min_pairs: rounds before the first look; always run, whatever the time.
+        max_pairs: rounds after which it stays undecided.
+        budget_s: time after which no further round begins.
+        round_s: length of a round; it has at least one block pair.
+        block_s: length of a block; it has at least one call.
+        max_calls: calls in a block at most.
+        max_repeats: disturbed rounds that are repeated.
+        clock: whose timing of the calls counts.
+        limits: what disturbs a round.
+    """
+
+    margin_pct: float = 1.0
+    alpha: float = 0.005
+    miss: float = 0.025
+    min_pairs: int = 3
+    max_pairs: int = 12
+    budget_s: float = 10.0
+    round_s: float = 0.5
+    block_s: float = 0.02
+    max_calls: int = 1000
+    max_repeats: int = 4
+    clock: Clock = "host"
+    limits: load.Limits = field(default_factory=load.Limits)
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.min_pairs <= self.max_pairs:  # noqa: PLR2004 - a spread needs two
+            raise ValueError(f"need 2 <= min_pairs <= max_pairs, got {self.min_pairs}, {self.max_pairs}")
+        if self.max_repeats < 1:
+            raise ValueError(f"need max_repeats >= 1, got {self.max_repeats}")
+
+    def shared_by(self, cases: int) -> Rule:
+        """Return the rule for one of ``cases`` whose joint chance of a false alarm is to stay at ``alpha``.
+
+        This is Holm's first step, taken before anything is measured: each verdict falls within its own test.
+        """
+        return replace(self, alpha=self.alpha / max(1, cases))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What can be said after a number of rounds."""
+
+    rule: Rule
+    expected: float
+    between: Between | None
+    unit: Literal["block pair", "process pair"]
+
+    def decide(self, log_ratios: Sequence[float]) -> Decision:
+        """Compare one-sided bounds of the mean log-ratio with the margin."""
+        if len(log_ratios) < self.rule.min_pairs:
+            return "undecided"
+        mean = stats.mean(log_ratios)
+        if mean - self._half_width(log_ratios, self.rule.alpha) > self._limit():
+            return "regressed"
+        if mean + self._half_width(log_ratios, self.rule.miss) <= self._limit():
+            return "within"
+        return "undecided"
+
+    def summary(
+        self, log_ratios: Sequence[float], decision: Decision, seconds: float, disturbances: tuple[str, ...]
+    ) -> Comparison:
+        """Return the comparison with 95 % bounds that hold at every look, and what could have been seen."""
+        mean = stats.mean(log_ratios)
+        half = self._half_width(log_ratios, 0.025)
+        power = stats.t_quantile(0.8, len(log_ratios) - 1)
+        error = stats.standard_deviation(log_ratios) / math.sqrt(len(log_ratios))
+        shift = math.log1p(self.rule.margin_pct / 100) + self._half_width(log_ratios, self.rule.alpha) + power * error
+        return Comparison(
+            ratio=math.exp(mean),
+            lower=math.exp(mean - half),
+            upper=math.exp(min(mean + half, _LARGEST)),
+            pairs=len(log_ratios),
+            unit=self.unit,
+            mde_pct=100 * math.expm1(min(shift, _LARGEST)),
+            seconds=seconds,
+            disturbances=disturbances,
+            decision=decision,
+            expected=self.expected,
+            margin_pct=self.rule.margin_pct,
+            p=self._p_value(log_ratios),
+        )
+
+    def _limit(self) -> float:
+        return math.log(self.expected) + math.log1p(self.rule.margin_pct / 100)
+
+    def _half_width(self, log_ratios: Sequence[float], alpha: float) -> float:
+        """Return the one-sided half-width at this look: Student's t over rounds, plus the spread between processes."""
+        n = len(log_ratios)
+        share = self._shares().get(n, self._shares()[self.rule.min_pairs])
+        rate = alpha * share * (1 if self.between is None else 0.5)
+        within = stats.t_quantile(1 - rate, n - 1) * stats.standard_deviation(log_ratios) / math.sqrt(n)
+        return within + (0 if self.between is None else self.between.half_width(alpha / 2))
+
+    def _p_value(self, log_ratios: Sequence[float]) -> float:
+        """Return the smallest ``alpha`` at which some look so far would have said ``regressed``, by bisection."""
+        looks = [log_ratios[:n] for n in range(self.rule.min_pairs, len(log_ratios) + 1)]
+        excesses = [(stats.mean(values) - self._limit(), values) for values in looks]
+        low, high = -40.0, 0.0  # natural logarithms
+        while high - low > 1e-3:  # noqa: PLR2004 - a thousandth of p
+            middle = (low + high) / 2
+            if any(excess > self._half_width(values, math.exp(middle)) for excess, values in excesses):
+                high = middle
+            else:
+                low = middle
+        return math.exp(high)
+
+    def _shares(self) -> dict[int, float]:
+        return stats.spending(self.rule.min_pairs, self.rule.max_pairs)
