@@ -1,0 +1,120 @@
+"""The child's side of the conversation: one request at a time, errors answered and not raised."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gpuperf import engines, errors
+from pytest_gpuperf.errors import EngineError, GpuPerfError
+from pytest_gpuperf.records import Artefact, EngineInfo
+from pytest_gpuperf.worker import protocol as p
+from pytest_gpuperf.worker.channel import Channel, ClosedError
+from pytest_gpuperf.worker.loop import Loop
+
+if TYPE_CHECKING:
+    from pytest_gpuperf.engines.base import Engine
+
+#: What an engine gets that needs no file.
+NO_ARTEFACT = Artefact(kind="none", path="", sha256="")
+
+
+class Server:
+    """Holds one engine at a time and answers what the parent asks of it."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._engine: Engine | None = None
+        self._loop: Loop | None = None
+
+    def serve(self) -> None:
+        """Answer requests until the parent closes the socket."""
+        try:
+            while True:
+                reply = self._answer(p.decode_request(self._channel.receive()))
+                self._channel.send(p.encode(reply))
+        except ClosedError:
+            return
+        except GpuPerfError as error:  # the request or the reply broke the protocol: say so, and end
+            self._channel.send(p.encode(_failed(error)))
+
+    def _answer(self, request: p.Request) -> p.Message:
+        try:
+            return self._dispatch(request)
+        except ClosedError:
+            raise
+        except GpuPerfError as error:
+            traceback.print_exc()
+            return _failed(error)
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything, and it travels as EngineError
+            traceback.print_exc()
+            return _failed(EngineError(f"the engine raised {type(error).__name__}", got=_first_line(error)))
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+    def _dispatch(self, request: p.Request) -> p.Message:
+        if isinstance(request, p.Open):
+            return p.Opened(info=self._open(request))
+        if isinstance(request, p.Close):
+            self._close()
+            return p.Closed()
+        if self._loop is None:
+            raise EngineError("no engine is open", got=type(request).__name__, expected="Open first")
+        if isinstance(request, p.Evaluate):
+            return p.Evaluated(outputs={name: p.pack(array) for name, array in self._loop.evaluate().items()})
+        if isinstance(request, p.WarmUp):
+            return p.WarmedUp(steady=self._loop.warm_up(max_s=request.max_s))
+        if isinstance(request, p.Measure):
+            return p.Timed(block=self._loop.measure(seconds=request.seconds, max_calls=request.max_calls))
+        return p.Saturated(volley=self._loop.volley(in_flight=request.in_flight, seconds=request.seconds))
+
+    def _open(self, request: p.Open) -> EngineInfo:
+        from pytest_gpuperf import inputs
+
+        self._close()
+        engine = engines.load(request.spec.kind)(request.spec)
+        artefact = self._prepare(engine, request)
+        batches = inputs.load(request.batches)
+        info = engine.open(artefact, cache=Path(request.cache), progress=self._progress)
+        self._engine = engine
+        self._loop = Loop(engine, list(batches.batches()), batch=request.batches.batch)
+        return info
+
+    def _prepare(self, engine: Engine, request: p.Open) -> Artefact:
+        kind = engine.artefact_kind
+        if kind == "none":
+            return NO_ARTEFACT
+        from pytest_gpuperf import convert
+        from pytest_gpuperf.convert.cache import Cache
+
+        return convert.prepare(
+            request.spec.model,
+            kind=kind,  # type: ignore[arg-type] # convert refuses kinds that it does not know
+            precision=request.spec.precision,
+            cache=Cache(Path(request.cache)),
+            progress=self._progress,
+        )
+
+    def _close(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _progress(self, text: str) -> None:
+        self._channel.send(p.encode(p.Progress(text=text)))
+
+
+def _failed(error: GpuPerfError) -> p.Failed:
+    kind = next(base.__name__ for base in type(error).__mro__ if base.__module__ == errors.__name__)
+    return p.Failed(kind=kind, what=error.what, got=error.got, expected=error.expected, hint=error.hint)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:500] if lines else "no message"

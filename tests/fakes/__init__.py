@@ -1,0 +1,1 @@
+"""Scripted stand-ins for tests; nothing outside tests/ may use them."""
