@@ -16,7 +16,7 @@ def value(number: float, unit: str = "", digits: int = 3) -> str:
     if not math.isfinite(number):
         text = str(number)
     else:
-        whole = len(str(int(abs(number)))) if abs(number) >= 1 else 1 - _leading_zeros(number)
+        whole = len(str(int(abs(number)))) if abs(number) >= 1 else -_leading_zeros(number)
         text = f"{number:,.{max(0, digits - whole)}f}".replace(",", " ")
     label = LABELS.get(unit, unit)
     return f"{text} {label}" if label else text
