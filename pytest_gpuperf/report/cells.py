@@ -1,0 +1,107 @@
+"""One number in words, the same words in every format. A dash is what stands for a number that is not known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from pytest_gpuperf import figures, units
+from pytest_gpuperf.records import AccuracyDelta, CaseResult, Finding, Metric
+
+NONE = "-"
+SMALL = 1e-4
+LATENCY = "latency_{}_ms"
+THROUGHPUT = "throughput_sps"
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Write a number with its unit; below a ten-thousandth with an exponent, because nobody counts zeros.
+
+    >>> number(0.48123, "ms"), number(3.21e-6), number(None)
+    ('0.481 ms', '3.21e-06', '-')
+    """
+    if value is None or not math.isfinite(value):
+        return NONE
+    if 0 < abs(value) < SMALL:
+        return f"{value:.3g} {unit}".rstrip()
+    return units.value(value, unit)
+
+
+def percent(fraction: float | None) -> str:
+    """Write a fraction of 1 as percent.
+
+    >>> percent(0.98333)
+    '98.33 %'
+    """
+    return NONE if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.2f} %"
+
+
+def quantity(metric: Metric | None, *, bounds: bool = False) -> str:
+    """Write a value with its unit, and its 95 % bounds when asked for and known."""
+    if metric is None:
+        return NONE
+    text = number(metric.value, metric.unit)
+    if bounds and metric.lower is not None and metric.upper is not None:
+        text += f" ({number(metric.lower)} … {number(metric.upper)})"
+    return text
+
+
+def metrics(case: CaseResult) -> Mapping[str, Metric]:
+    """Return what was measured, nothing if nothing was."""
+    return case.measured.metrics if case.measured else {}
+
+
+def latency(case: CaseResult, percentile: str) -> str:
+    """Write a latency in ms without the unit; ``percentile`` is ``p50``, ``p90`` or ``p99``."""
+    metric = metrics(case).get(LATENCY.format(percentile))
+    return number(metric.value if metric else None)
+
+
+def throughput(case: CaseResult) -> str:
+    """Write the throughput in samples/s without the unit."""
+    metric = metrics(case).get(THROUGHPUT)
+    return number(metric.value if metric else None)
+
+
+def speed_ratio(case: CaseResult, *, bounds: bool = False) -> str:
+    """Write how many times as fast as the reference the case is."""
+    comparison = case.measured.comparison if case.measured else None
+    return quantity(figures.speed_ratio(comparison), bounds=bounds) if comparison else NONE
+
+
+def accuracy(delta: AccuracyDelta | None) -> str:
+    """Write the one accuracy number that says most: NaN first, then labelled top-1, agreement, error."""
+    if delta is None:
+        return NONE
+    if delta.nonfinite:
+        return "NaN/Inf"
+    if delta.top1 is not None:
+        return f"top-1 {percent(delta.top1)}"
+    if delta.top1_agreement is not None:
+        return f"agrees {percent(delta.top1_agreement)}"
+    if delta.rel_rmse is not None:
+        return f"rel. RMSE {number(delta.rel_rmse)}"
+    return NONE if delta.rmse is None else f"RMSE {number(delta.rmse)}"
+
+
+def finding(found: Finding) -> str:
+    """Write one judged metric on one line: value, what it was, change with its interval, limit."""
+    unit = found.measured.unit if found.measured else ""
+    parts = [found.metric, quantity(found.measured)]
+    if found.baseline is not None:
+        parts.append(f"was {number(found.baseline, unit)}")
+    if found.change_pct is not None:
+        parts.append(change(found))
+    if found.limit is not None:
+        parts.append(f"limit {number(found.limit)}")
+    return "  ".join([*parts, *([found.note] if found.note else [])])
+
+
+def change(found: Finding) -> str:
+    """Write a finding's change in percent with its sign, and its interval where that is known."""
+    if found.change_pct is None:
+        return NONE
+    text = units.change(found.change_pct)
+    if found.lower_pct is not None and found.upper_pct is not None:
+        text += f" (95 % CI {found.lower_pct:+.1f} … {found.upper_pct:+.1f})"
+    return text

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_gpuperf.records import Status, Verdict
+from pytest_gpuperf.report import junit
+from pytest_gpuperf.report.results import Results
+from tests.unit.report.conftest import make_case
+
+
+def test_properties(regressed):
+    assert dict(junit.properties(regressed)) == {
+        "gpuperf_verdict": "regressed",
+        "gpuperf_latency_p50_ms": "0.547",
+        "gpuperf_latency_p99_ms": repr(1.3 * 0.547),
+        "gpuperf_throughput_sps": repr(8000 / 0.547),
+        "gpuperf_top1_agreement": "0.984375",
+        "gpuperf_rmse": "0.0031",
+        "gpuperf_rel_rmse": "0.0029",
+        "gpuperf_cosine": "0.99999",
+        "gpuperf_sqnr_db": "50.7",
+        "gpuperf_speed_ratio": "8.0",
+    }
+
+
+def test_a_case_that_never_ran_has_only_its_verdict(case):
+    assert junit.properties(case(measured=None, verdict=Verdict(status=Status.INFRA, reason="died"))) == [
+        ("gpuperf_verdict", "infra")
+    ]
+
+
+def test_golden(cases, golden):
+    golden("junit.xml", junit.document([Results(profile="h200", fingerprint=None, cases=tuple(cases), seconds=61.5)]))
+
+
+def test_counts_agree_with_the_cases(cases):
+    suite = ET.fromstring(junit.document([Results(profile="h200", fingerprint=None, cases=tuple(cases))]))[0]
+    assert suite.attrib["tests"] == str(len(suite.findall("testcase"))) == "7"
+    assert suite.attrib["failures"] == str(len(suite.findall("testcase/failure"))) == "3"
+    assert suite.attrib["errors"] == str(len(suite.findall("testcase/error"))) == "1"
+
+
+def test_numbers_are_also_in_system_out(regressed):
+    assert junit.system_out(regressed).splitlines() == [
+        "verdict: regressed (latency p50 rose by 13.7 %)",
+        "latency_p50_ms: 0.547 ms (0.536 … 0.558)",
+        "latency_p99_ms: 0.711 ms (0.656 … 0.821)",
+        "throughput_sps: 14 625 samples/s",
+        "vs tensorflow fp32: 8.00 x (7.84 … 8.16)",
+        "accuracy: agrees 98.44 %",
+    ]
+
+
+@given(st.text())
+def test_any_text_gives_well_formed_xml(text):
+    hostile = make_case(text, Status.REGRESSED, text)
+    root = ET.fromstring(junit.document([Results(profile=text, fingerprint=None, cases=(hostile,))]).encode("utf-8"))
+    assert len(root.findall("testsuite/testcase/failure")) == 1
