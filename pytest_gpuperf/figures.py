@@ -1,0 +1,57 @@
+"""Every number of a case by its name, as budgets, baselines and reports speak of it."""
+
+from __future__ import annotations
+
+from pytest_gpuperf.records import AccuracyDelta, Comparison, Measured, Metric
+from pytest_gpuperf.records.sample import Higher
+
+#: Accuracy figures: unit and which direction is better. They hold on any machine.
+ACCURACY: dict[str, tuple[str, Higher]] = {
+    "top1": ("fraction", "better"),
+    "top1_loss": ("fraction", "worse"),
+    "top1_agreement": ("fraction", "better"),
+    "rmse": ("1", "worse"),
+    "rel_rmse": ("1", "worse"),
+    "max_abs": ("1", "worse"),
+    "cosine": ("1", "better"),
+    "sqnr_db": ("dB", "better"),
+}
+SPEED_RATIO = "speed_ratio"
+
+
+def of(measured: Measured) -> dict[str, Metric]:
+    """Return all figures of a case: timings and memory, accuracy, and the speed ratio to the reference."""
+    figures = dict(measured.metrics)
+    if measured.accuracy is not None:
+        figures |= accuracy(measured.accuracy)
+    if measured.comparison is not None:
+        figures[SPEED_RATIO] = speed_ratio(measured.comparison)
+    return figures
+
+
+def accuracy(delta: AccuracyDelta) -> dict[str, Metric]:
+    """Return the accuracy figures that apply; ``top1_loss`` is what the reference gets right beyond the candidate."""
+    figures = {}
+    for name, (unit, higher) in ACCURACY.items():
+        value = _loss(delta) if name == "top1_loss" else getattr(delta, name)
+        if value is not None:
+            figures[name] = Metric(value=value, unit=unit, n=delta.samples, higher=higher)
+    return figures
+
+
+def speed_ratio(comparison: Comparison) -> Metric:
+    """Return how many times as fast as the reference the candidate is: the reference's latency over the candidate's."""
+    return Metric(
+        value=1 / comparison.ratio,
+        unit="x",
+        lower=1 / comparison.upper,
+        upper=1 / comparison.lower,
+        n=comparison.pairs,
+        higher="better",
+    )
+
+
+def _loss(delta: AccuracyDelta) -> float | None:
+    if delta.top1 is None or delta.reference_top1 is None:
+        return None
+    return delta.reference_top1 - delta.top1
