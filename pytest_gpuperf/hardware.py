@@ -20,32 +20,6 @@ __all__ = ["Machine", "check_visible", "driver_error", "fingerprint", "match", "
 INSTRUCTIONS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
                 "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve")  # fmt: skip
 
-#: What to do about a driver that does not start, by NVML's error name: (cause, next step).
-DRIVER_FAULTS = {
-    "LIBRARY_NOT_FOUND": (
-        "no NVIDIA driver on this machine: libnvidia-ml.so.1 cannot be opened",
-        "install the driver, or start the container with --gpus all",
-    ),
-    "DRIVER_NOT_LOADED": ("the NVIDIA driver is installed but not loaded", "load it: modprobe nvidia (or reboot)"),
-    "LIB_RM_VERSION_MISMATCH": (
-        "the loaded kernel driver and the NVML library have different versions (an upgrade without a reboot)",
-        "reboot, or unload and load the nvidia kernel modules",
-    ),
-    "NO_PERMISSION": ("this user may not talk to the NVIDIA driver", "check the permissions of /dev/nvidia*"),
-    "BINDING_NOT_INSTALLED": (
-        "nvidia-ml-py is not installed, so GPUs cannot be probed",
-        "pip install 'pytest-gpuperf[gpu]'",
-    ),
-    nvml.PROBE_TIMEOUT: (
-        "NVML hung: it did not answer before the probe's deadline",
-        "look for Xid messages in dmesg, then reboot or drain this machine",
-    ),
-    nvml.PROBE_CRASHED: (
-        "the process that probed NVML died",
-        "run python -m pytest_gpuperf.nvml to see how, and reinstall the driver",
-    ),
-}
-
 
 def probe(*, deadline_s: float = 20.0) -> Machine:
     """Find out what this machine is; never raises for a missing or sick GPU, which is then in the record."""
@@ -115,8 +89,8 @@ def match(profile: ServerProfile, machine: Machine, *, environ: Mapping[str, str
 
 def driver_error(driver: Driver, *, expected: str) -> InfraError:
     """Return the error for a driver that did not start."""
-    what, hint = DRIVER_FAULTS.get(driver.fault or "", (f"NVML did not start: {driver.fault}", "reboot this machine"))
-    return InfraError(what, got=f"NVML: {driver.fault}", expected=expected, hint=hint)
+    cause, next_step = nvml.explain(driver.fault or "")
+    return InfraError(cause, got=f"NVML: {driver.fault}", expected=expected, hint=next_step)
 
 
 def check_visible(machine: Machine, environ: Mapping[str, str]) -> tuple[int, ...]:

@@ -22,6 +22,32 @@ BINDING_NOT_INSTALLED = "BINDING_NOT_INSTALLED"
 #: Errors that mean that the card itself is gone or sick, rather than that a value is not to be had.
 CARD_FAULTS = ("GPU_IS_LOST", "RESET_REQUIRED", "IRQ_ISSUE", "INSUFFICIENT_POWER", "CORRUPTED_INFOROM", "UNKNOWN")
 
+#: What to do about a driver that does not start, by NVML's error name: (cause, next step).
+_DRIVER_FAULTS = {
+    "LIBRARY_NOT_FOUND": (
+        "no NVIDIA driver on this machine: libnvidia-ml.so.1 cannot be opened",
+        "install the driver, or start the container with --gpus all",
+    ),
+    "DRIVER_NOT_LOADED": ("the NVIDIA driver is installed but not loaded", "load it: modprobe nvidia (or reboot)"),
+    "LIB_RM_VERSION_MISMATCH": (
+        "the loaded kernel driver and the NVML library have different versions (an upgrade without a reboot)",
+        "reboot, or unload and load the nvidia kernel modules",
+    ),
+    "NO_PERMISSION": ("this user may not talk to the NVIDIA driver", "check the permissions of /dev/nvidia*"),
+    BINDING_NOT_INSTALLED: (
+        "nvidia-ml-py is not installed, so GPUs cannot be probed",
+        "pip install 'pytest-gpuperf[gpu]'",
+    ),
+    PROBE_TIMEOUT: (
+        "NVML hung: it did not answer before the probe's deadline",
+        "look for Xid messages in dmesg, then reboot or drain this machine",
+    ),
+    PROBE_CRASHED: (
+        "the process that probed NVML died",
+        "run python -m pytest_gpuperf.nvml to see how, and reinstall the driver",
+    ),
+}
+
 _MIB = 1024 * 1024
 
 
@@ -44,6 +70,11 @@ def read(*, deadline_s: float = 20.0) -> tuple[Driver, tuple[Gpu, ...]]:
     except ValueError:
         return Driver(fault=PROBE_CRASHED), ()
     return Driver(**found["driver"]), tuple(_gpu(values) for values in found["gpus"])
+
+
+def explain(fault: str) -> tuple[str, str]:
+    """Return cause and next step of a driver's fault."""
+    return _DRIVER_FAULTS.get(fault, (f"NVML did not start: {fault}", "reboot this machine"))
 
 
 def main() -> None:
