@@ -117,7 +117,10 @@ class Worker:
         """Make the artefact, load the engine and bind all batches; an engine that is open is closed first."""
         request = p.Open(spec=spec, batches=batches, cache=str(cache))
         deadline_s = deadline_s or max(OPEN_DEADLINE_S, self._deadline_s)
-        return self._ask(request, p.Opened, f"opened {spec.kind}", deadline_s, progress).info
+        reply = self._ask(request, p.Opened, f"opened {spec.kind}", deadline_s, progress)
+        self.inputs_digest = reply.inputs_digest
+        self.labels = None if reply.labels is None else p.unpack(reply.labels)
+        return reply.info
 
     def evaluate(self) -> dict[str, NDArray[np.generic]]:
         """Return the outputs over the whole input set, each ``(samples, …)``."""

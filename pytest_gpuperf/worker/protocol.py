@@ -105,9 +105,11 @@ class Progress(Message, frozen=True):
 
 
 class Opened(Message, frozen=True):
-    """What the engine really is."""
+    """What the engine really is, and what it is fed: the digest of the inputs, and their labels where there are any."""
 
     info: EngineInfo
+    inputs_digest: str
+    labels: Array | None = None
 
 
 class Evaluated(Message, frozen=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gpuperf import engines, errors
 from pytest_gpuperf.errors import EngineError, GpuPerfError
-from pytest_gpuperf.records import Artefact, EngineInfo
+from pytest_gpuperf.records import Artefact
 from pytest_gpuperf.worker import protocol as p
 from pytest_gpuperf.worker.channel import Channel, ClosedError
 from pytest_gpuperf.worker.loop import Loop
@@ -57,7 +57,7 @@ class Server:
 
     def _dispatch(self, request: p.Request) -> p.Message:
         if isinstance(request, p.Open):
-            return p.Opened(info=self._open(request))
+            return self._open(request)
         if isinstance(request, p.Close):
             self._close()
             return p.Closed()
@@ -71,17 +71,22 @@ class Server:
             return p.Timed(block=self._loop.measure(seconds=request.seconds, max_calls=request.max_calls))
         return p.Saturated(volley=self._loop.volley(in_flight=request.in_flight, seconds=request.seconds))
 
-    def _open(self, request: p.Open) -> EngineInfo:
+    def _open(self, request: p.Open) -> p.Opened:
+        """Load the engine, unless it is the one that is loaded already, and bind the batches."""
         from pytest_gpuperf import inputs
 
-        self._close()
-        engine = engines.load(request.spec.kind)(request.spec)
-        artefact = self._prepare(engine, request)
+        self._unbind()
+        if self._engine is None or self._engine.info is None or self._engine.spec != request.spec:
+            self._close()
+            engine = engines.load(request.spec.kind)(request.spec)
+            artefact = self._prepare(engine, request)
+            engine.open(artefact, cache=Path(request.cache), progress=self._progress)
+            self._engine = engine
+        assert self._engine.info is not None
         batches = inputs.load(request.batches)
-        info = engine.open(artefact, cache=Path(request.cache), progress=self._progress)
-        self._engine = engine
-        self._loop = Loop(engine, list(batches.batches()), batch=request.batches.batch)
-        return info
+        self._loop = Loop(self._engine, list(batches.batches()), batch=request.batches.batch)
+        labels = None if batches.labels is None else p.pack(batches.labels)
+        return p.Opened(info=self._engine.info, inputs_digest=batches.digest, labels=labels)
 
     def _prepare(self, engine: Engine, request: p.Open) -> Artefact:
         kind = engine.artefact_kind
@@ -98,10 +103,13 @@ class Server:
             progress=self._progress,
         )
 
-    def _close(self) -> None:
+    def _unbind(self) -> None:
         if self._loop is not None:
             self._loop.close()
             self._loop = None
+
+    def _close(self) -> None:
+        self._unbind()
         if self._engine is not None:
             self._engine.close()
             self._engine = None
