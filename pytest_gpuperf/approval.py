@@ -1,0 +1,252 @@
+"""From a run to an approved baseline: what may be proposed, and how a person makes it count.
+
+A run only ever writes pending files, under ``OUT/pending/PROFILE/SUITE.json``. Accepting one moves its entries into the
+baselines with the reason, the date and the person's name from git. Nothing is measured here, nothing needs a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pytest_gpuperf import baselines, conditions
+from pytest_gpuperf.baselines import Pending, Result
+from pytest_gpuperf.errors import BaselineError, ConfigError, InfraError
+from pytest_gpuperf.records import BaselineEntry, CaseResult, Status
+
+CI_VARIABLES = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL")
+
+_NEVER = {
+    Status.INCONCLUSIVE: "the machine could not support a verdict, so it cannot support a baseline",
+    Status.INFRA: "the machine is at fault",
+    Status.CONFIG: "the input is at fault",
+    Status.INACCURATE: "a less accurate engine is no baseline; fix it, or change the test's accuracy bounds first",
+}
+_CHANGED = frozenset({Status.NEW, Status.REGRESSED, Status.IMPROVED, Status.OVER_BUDGET, Status.NOT_COMPARABLE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which cases of a run become pending entries, each with the reason; case id → why (not)."""
+
+    write: dict[str, str] = field(default_factory=dict)
+    skip: dict[str, str] = field(default_factory=dict)
+
+
+def ci_variable(environ: Mapping[str, str]) -> str | None:
+    """Return the environment variable that says that this is CI, or ``None``."""
+    return next((name for name in CI_VARIABLES if environ.get(name, "").lower() not in {"", "0", "false"}), None)
+
+
+def check_update(mode: str, *, is_allowed_in_ci: bool, environ: Mapping[str, str]) -> None:
+    """Refuse ``--gpu-update`` in CI unless it was allowed; even then only pending files are written.
+
+    Raises:
+        ConfigError: refused.
+    """
+    variable = ci_variable(environ)
+    if mode == "none" or variable is None or is_allowed_in_ci:
+        return
+    raise ConfigError(
+        "--gpu-update is refused in CI: baselines change by a person's hand",
+        got=f"--gpu-update={mode} with {variable}={environ[variable]}",
+        hint="add --gpu-update-in-ci to collect pending files as an artefact, then: gpuperf accept pending.zip",
+    )
+
+
+def plan(cases: Sequence[CaseResult], approved: Mapping[str, BaselineEntry], mode: str) -> Plan:
+    """Decide which cases become pending entries.
+
+    Args:
+        cases: the run's results.
+        approved: the baseline entries by case id.
+        mode: ``none``, ``new`` (no measured baseline yet), ``changed`` (also those that differ from it) or ``all``.
+    """
+    chosen = Plan()
+    for case in cases:
+        status, entry = case.verdict.status, approved.get(case.id)
+        is_new = entry is None or entry.provenance.kind == "published"
+        if case.measured is None or status in _NEVER:
+            chosen.skip[case.id] = _NEVER.get(status, "nothing was measured")
+        elif not any(math.isfinite(metric.value) for metric in case.measured.metrics.values()):
+            chosen.skip[case.id] = "no metric has a finite value"
+        elif mode == "all" or (is_new and mode != "none") or (mode == "changed" and status in _CHANGED):
+            chosen.write[case.id] = "no measured baseline yet" if is_new else f"verdict {status}"
+        else:
+            chosen.skip[case.id] = "--gpu-update=none" if mode == "none" else f"verdict {status}: --gpu-update={mode}"
+    return chosen
+
+
+def result(case: CaseResult) -> Result:
+    """Return what a reviewer needs to know of the run behind a pending entry."""
+    metrics = case.measured.metrics if case.measured else {}
+    bounded = {
+        name: replace(metric, lower=_finite(metric.lower), upper=_finite(metric.upper))
+        for name, metric in metrics.items()
+        if math.isfinite(metric.value)
+    }
+    return Result(verdict=case.verdict.status, reason=case.verdict.reason, metrics=bounded)
+
+
+def propose(
+    out: Path, profile: str, cases: Sequence[CaseResult], entries: Mapping[str, BaselineEntry]
+) -> tuple[Path, ...]:
+    """Write pending entries, one file per suite; the caller has asked :func:`plan` which.
+
+    Args:
+        out: folder of the run's files.
+        profile: server profile.
+        cases: the cases to write.
+        entries: their entries by case id, see :func:`pytest_gpuperf.baselines.summarise`.
+
+    Returns:
+        The pending files.
+
+    Raises:
+        InfraError: a file cannot be written.
+        BaselineError: a case id or suite name cannot be stored, or an older pending file is damaged.
+    """
+    paths = []
+    for suite in sorted({case.suite for case in cases}):
+        path = baselines.pending_path(out, profile, suite)
+        chosen = [case for case in cases if case.suite == suite]
+        baselines.update_pending(
+            path, {case.id: entries[case.id] for case in chosen}, {case.id: result(case) for case in chosen}
+        )
+        paths.append(path)
+    return tuple(paths)
+
+
+def accept(pending: Pending, case_ids: Collection[str], *, root: Path, reason: str, approver: str, source: str) -> Path:
+    """Move pending entries into the baselines, with the reason on record.
+
+    Args:
+        pending: the file's content, already checked against its samples.
+        case_ids: which of its cases.
+        root: folder of the baselines.
+        reason: why the numbers moved.
+        approver: who says so.
+        source: where the pending file is, for the message when the baselines cannot be written.
+
+    Returns:
+        The baseline file.
+
+    Raises:
+        ConfigError: no reason, or no such case.
+        InfraError: the baselines cannot be written; the pending file still has everything.
+    """
+    if not reason.strip():
+        raise ConfigError("a baseline moves only with a reason", hint='add --reason "why the numbers moved"')
+    if missing := sorted(set(case_ids) - pending.entries.keys()):
+        raise ConfigError("no such pending case", got=missing[0], expected=_some(pending.entries))
+    date = datetime.now(timezone.utc).date().isoformat()
+    entries = {
+        case_id: replace(
+            pending.entries[case_id],
+            provenance=replace(
+                pending.entries[case_id].provenance, reason=reason.strip(), approver=approver, date=date
+            ),
+        )
+        for case_id in case_ids
+    }
+    path = baselines.baseline_path(root, pending.profile, pending.suite)
+    try:
+        baselines.update(path, entries)
+    except InfraError as error:
+        raise InfraError(
+            error.what,
+            got=error.got,
+            expected=error.expected,
+            hint=f"nothing is lost: the results are still in {source}; fix the cause and accept again",
+        ) from error
+    return path
+
+
+def unused(approved: Collection[str], collected: Collection[str], *, is_partial: bool) -> tuple[str, ...]:
+    """Return the entries whose test is gone, sorted; none for a partial run, which cannot know.
+
+    Args:
+        approved: case ids of the baseline.
+        collected: node ids of the tests that pytest collected. A test that checks several engines has one id and the
+            cases ``ID``, ``ID#2``, …
+        is_partial: whether tests may be missing for a reason other than their removal.
+    """
+    if is_partial:
+        return ()
+    known = set(collected)
+    return tuple(sorted(case for case in approved if case not in known and case.rpartition("#")[0] not in known))
+
+
+def renames(new: Mapping[str, Mapping[str, str]], gone: Mapping[str, BaselineEntry]) -> dict[str, str]:
+    """Return new case id → unused case id where both have the same conditions and no other case has.
+
+    Args:
+        new: conditions of the cases without a baseline, by id.
+        gone: the unused entries, by id.
+    """
+    pairs = [
+        (case_id, old_id)
+        for case_id, measured in new.items()
+        for old_id, entry in gone.items()
+        if not conditions.diff(measured, entry.conditions).mismatched
+    ]
+    left, right = [case for case, _ in pairs], [old for _, old in pairs]
+    return {case: old for case, old in pairs if left.count(case) == right.count(old) == 1}
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Return what a git command prints, stripped; empty where git, or the repository, is missing."""
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed program, arguments of our own
+            ["git", *arguments],  # noqa: S607 - the user's git
+            cwd=root,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def approver(root: Path) -> str:
+    """Return the name of the person at the keyboard, as git knows it.
+
+    Raises:
+        ConfigError: git knows none.
+    """
+    if name := git(root, "config", "user.name"):
+        return name
+    raise ConfigError(
+        "an approval needs a name, and git knows none", hint='git config user.name "Your Name", then again'
+    )
+
+
+def check_measured(pending: Pending, source: str) -> None:
+    """Refuse a pending file whose provenance already claims an approval.
+
+    Raises:
+        BaselineError: someone wrote it by hand.
+    """
+    for case_id, entry in pending.entries.items():
+        if entry.provenance.reason or entry.provenance.approver:
+            raise BaselineError(
+                f'{source}: $.cases["{case_id}"].provenance claims an approval',
+                got=repr(entry.provenance.approver or entry.provenance.reason),
+                expected="a pending entry has none before gpuperf accept",
+            )
+
+
+def _finite(bound: float | None) -> float | None:
+    return bound if bound is not None and math.isfinite(bound) else None
+
+
+def _some(case_ids: Collection[str]) -> str:
+    shown = sorted(case_ids)
+    return ", ".join(shown[:5]) + (f", … ({len(shown)} in all)" if len(shown) > 5 else "")  # noqa: PLR2004

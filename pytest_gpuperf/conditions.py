@@ -1,0 +1,112 @@
+"""Which differences forbid a comparison, which only make it less sharp, and which merely stand in the report.
+
+A condition's class follows from its name. A name that is not known here must match: what nobody thought of shall not
+let two numbers be compared that have nothing to do with each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pytest_gpuperf.records import Differences, Tolerance
+
+ABSENT = "(absent)"
+"""Stands in for the value of a condition that one side does not have."""
+
+WIDENING = 2.0
+"""Factor on every tolerance when a widening condition differs: once, however many differ. Drivers, hosts and rebuilt
+engines each moved medians by 1 to 3 % in published comparisons, about as much as a tolerance itself."""
+
+WIDENS = frozenset({"cuda_driver", "driver", "gpu_uuid", "host", "kernel", "machine", "python", "timing_cache_sha256"})
+RECORDED = frozenset(
+    {"clock", "clock_mhz", "commit", "date", "load", "memory_clock_mhz", "power_w", "sm_clock_mhz", "temperature_c"}
+)
+ALWAYS_MATCH = ("mode.", "options.")
+"""Prefixes of what the caller asked for, never widened whatever the rest of the name says."""
+
+BUILT_FROM = MappingProxyType(
+    {"engine_sha256": ("graph_sha256", "artefact_sha256"), "artefact_sha256": ("graph_sha256",)}
+)
+"""Built file → what it may have been built from."""
+
+_VERSIONED = ("_version", "software.")
+
+
+def diff(measured: Mapping[str, str], approved: Mapping[str, str]) -> Differences:
+    """Compare the conditions of a run with those of a baseline, each difference in its class.
+
+    Two rules need more than a name. A version (``…_version``, ``software.…``) must match in its major number and
+    widens in the rest. An engine or artefact that differs although what it was built from (:data:`BUILT_FROM`) is the
+    same was rebuilt, which varies from build to build and widens; built from something else, it is another engine.
+
+    Args:
+        measured: of this run.
+        approved: of the baseline.
+
+    Returns:
+        Field → (baseline's value, this run's), with :data:`ABSENT` where a side has none.
+    """
+    differences = Differences()
+    target = {"match": differences.mismatched, "widens": differences.widening, "recorded": differences.recorded}
+    for name in sorted(measured.keys() | approved.keys()):
+        was, now = approved.get(name, ABSENT), measured.get(name, ABSENT)
+        if was != now:
+            kind = _class(name, was, now)
+            if name in BUILT_FROM and _is_rebuilt(name, measured, approved):
+                kind = "widens"
+            target[kind][name] = (was, now)
+    return differences
+
+
+def widen(tolerance: Tolerance, differences: Differences) -> Tolerance:
+    """Return the tolerance that applies under ``differences``."""
+    if not differences.widening:
+        return tolerance
+    return Tolerance(
+        default_pct=tolerance.default_pct * WIDENING,
+        per_metric_pct={metric: pct * WIDENING for metric, pct in tolerance.per_metric_pct.items()},
+    )
+
+
+def describe(differences: Differences) -> tuple[str, ...]:
+    """Return one phrase per difference, what forbids the comparison first."""
+    return (
+        *(f"{_phrase(name, *pair)}: not comparable" for name, pair in differences.mismatched.items()),
+        *(f"{_phrase(name, *pair)}: tolerance x {WIDENING:g}" for name, pair in differences.widening.items()),
+        *(f"{_phrase(name, *pair)}: recorded only" for name, pair in differences.recorded.items()),
+    )
+
+
+def _class(name: str, was: str, now: str) -> str:
+    if name.startswith(ALWAYS_MATCH):
+        return "match"
+    last = name.rpartition(".")[2]
+    if last in RECORDED:
+        return "recorded"
+    if last in WIDENS:
+        return "widens"
+    is_version = name.endswith(_VERSIONED[0]) or name.startswith(_VERSIONED[1])
+    if is_version and ABSENT not in {was, now} and _major(was) == _major(now) != "":
+        return "widens"
+    return "match"
+
+
+def _major(version: str) -> str:
+    match = re.match(r"\d+", version)
+    return match.group() if match else ""
+
+
+def _is_rebuilt(name: str, measured: Mapping[str, str], approved: Mapping[str, str]) -> bool:
+    return any(source in measured and measured[source] == approved.get(source) for source in BUILT_FROM[name])
+
+
+def _phrase(name: str, was: str, now: str) -> str:
+    if name.endswith("_sha256"):
+        was, now = was[:12], now[:12]
+    label = _LABELS.get(name, name)
+    return f"{label} {was} -> {now}"
+
+
+_LABELS = MappingProxyType({"artefact_sha256": "artefact", "engine_sha256": "engine rebuilt", "graph_sha256": "graph"})
