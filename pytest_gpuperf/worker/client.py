@@ -43,6 +43,10 @@ class Worker:
     when the input is at fault, and :class:`EngineError` when the engine failed. After a :class:`WorkerError` or an
     :class:`EngineError` the process has been ended: what a failed engine leaves behind (memory, a poisoned CUDA
     context) must not reach the next test.
+
+    Attributes:
+        labels: of the input set of the open engine, ``(samples,)``, or ``None``.
+        inputs_digest: of the arrays that feed the open engine.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], channel: Channel, *, log: Path, deadline_s: float) -> None:
@@ -53,6 +57,8 @@ class Worker:
         self._deadline_s = deadline_s
         self._activity = "started"
         self._is_ended = False
+        self.labels: NDArray[np.generic] | None = None
+        self.inputs_digest = ""
 
     @classmethod
     def start(
