@@ -84,19 +84,6 @@ def accuracy(delta: AccuracyDelta | None) -> str:
     return NONE if delta.rmse is None else f"RMSE {number(delta.rmse)}"
 
 
-def finding(found: Finding) -> str:
-    """Write one judged metric on one line: value, what it was, change with its interval, limit."""
-    unit = found.measured.unit if found.measured else ""
-    parts = [found.metric, quantity(found.measured)]
-    if found.baseline is not None:
-        parts.append(f"was {number(found.baseline, unit)}")
-    if found.change_pct is not None:
-        parts.append(change(found))
-    if found.limit is not None:
-        parts.append(f"limit {number(found.limit)}")
-    return "  ".join([*parts, *([found.note] if found.note else [])])
-
-
 def change(found: Finding) -> str:
     """Write a finding's change in percent with its sign, and its interval where that is known."""
     if found.change_pct is None:

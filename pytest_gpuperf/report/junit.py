@@ -1,7 +1,8 @@
 """JUnit: properties on the test case, and the same numbers as text where viewers hide properties.
 
-pytest writes the XML file during the run (``--junit-xml``); :func:`properties` go into ``item.user_properties`` and
-:func:`system_out` into a report section. :func:`document` makes a file of its own from results, later.
+pytest writes its XML file during the run (``--junit-xml``) and puts :func:`properties` on the test case, which most
+servers read and the xunit2 schema does not know. :func:`document` makes a file from results that the schema accepts:
+properties stand at the suite, the numbers of a case in its ``system-out``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 from pytest_gpuperf import figures
 from pytest_gpuperf.records import CaseResult, Status
 from pytest_gpuperf.report import cells
+from pytest_gpuperf.report.failure import finding_line
 from pytest_gpuperf.report.order import GREEN
 
 if TYPE_CHECKING:
@@ -58,19 +60,27 @@ def _suite(result: Results) -> str:
         f"<testsuite name={_attribute(result.profile)} tests={_attribute(str(len(result.cases)))} "
         f'errors="{errors}" failures="{failures}" skipped="0" time="{result.seconds:.3f}"{started}>'
     )
-    return "\n".join([opening, *map(_case, result.cases), "</testsuite>"])
+    held = "".join(f"<property name={_attribute(name)} value={_attribute(value)}/>" for name, value in _facts(result))
+    return "\n".join([opening, f"<properties>{held}</properties>", *map(_case, result.cases), "</testsuite>"])
+
+
+def _facts(result: Results) -> list[tuple[str, str]]:
+    fingerprint = result.fingerprint
+    known = {"profile": result.profile, "command": result.command, "commit": result.commit}
+    if fingerprint is not None:
+        known |= {"machine": fingerprint.machine, **fingerprint.hardware, **fingerprint.software}
+    return [(f"gpuperf_{name}", value) for name, value in known.items() if value]
 
 
 def _case(case: CaseResult) -> str:
     path, _, name = case.id.partition("::")
     classname = path.removesuffix(".py").replace("/", ".")
-    held = "".join(f"<property name={_attribute(key)} value={_attribute(value)}/>" for key, value in properties(case))
-    body = f"<properties>{held}</properties>"
+    body = ""
     if case.verdict.status not in GREEN:
         tag = "error" if case.verdict.status in ERRORS else "failure"
-        told = "\n".join([case.verdict.reason, *map(cells.finding, case.verdict.findings), *case.verdict.hints])
+        told = "\n".join([case.verdict.reason, *map(finding_line, case.verdict.findings), *case.verdict.hints])
         message = _attribute(f"{case.verdict.status.value}: {case.verdict.reason}")
-        body += f"<{tag} message={message}>{_text(told)}</{tag}>"
+        body += f'<{tag} message={message} type="{case.verdict.status.value}">{_text(told)}</{tag}>'
     body += f"<system-out>{_text(system_out(case))}</system-out>"
     opening = f'<testcase classname={_attribute(classname)} name={_attribute(name or path)} time="{case.seconds:.3f}">'
     return f"{opening}{body}</testcase>"

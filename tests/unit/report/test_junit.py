@@ -54,6 +54,30 @@ def test_numbers_are_also_in_system_out(regressed):
     ]
 
 
+# What the xunit2 schema (junit-10.xsd of Jenkins' xUnit plugin, which pytest's documentation names) allows.
+ALLOWED = {
+    "testsuites": ({"testsuite"}, {"name", "time", "tests", "failures", "errors"}),
+    "testsuite": (
+        {"properties", "testcase", "system-out", "system-err"},
+        {"name", "tests", "failures", "errors", "skipped", "time", "timestamp", "hostname", "id", "package", "file"},
+    ),
+    "properties": ({"property"}, set()),
+    "property": (set(), {"name", "value"}),
+    "testcase": ({"skipped", "error", "failure", "system-out", "system-err"}, {"name", "time", "classname", "group"}),
+    "failure": (set(), {"type", "message"}),
+    "error": (set(), {"type", "message"}),
+    "system-out": (set(), set()),
+}
+
+
+def test_only_what_the_xunit2_schema_allows(cases):
+    root = ET.fromstring(junit.document([Results(profile="h200", fingerprint=None, cases=tuple(cases))]))
+    for element in root.iter():
+        children, attributes = ALLOWED[element.tag]
+        assert {child.tag for child in element} <= children
+        assert set(element.attrib) <= attributes
+
+
 @given(st.text())
 def test_any_text_gives_well_formed_xml(text):
     hostile = make_case(text, Status.REGRESSED, text)
