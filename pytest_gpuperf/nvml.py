@@ -84,9 +84,8 @@ def main() -> None:
 
 def probe() -> dict[str, Any]:
     """Ask NVML for everything that :class:`Driver` and :class:`Gpu` hold, as plain values."""
-    try:
-        import pynvml
-    except ImportError:
+    pynvml = binding()
+    if pynvml is None:
         return {"driver": {"fault": BINDING_NOT_INSTALLED}, "gpus": []}
     ask = Asker(pynvml)
     ask("nvmlInit")
@@ -99,6 +98,15 @@ def probe() -> dict[str, Any]:
         "fault": None,
     }
     return {"driver": driver, "gpus": [_describe(pynvml, index) for index in range(ask("nvmlDeviceGetCount") or 0)]}
+
+
+def binding() -> Any:
+    """Return NVIDIA's ``pynvml`` module, or ``None`` where nvidia-ml-py is not installed."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    return pynvml
 
 
 class Asker:

@@ -1,0 +1,138 @@
+"""Telemetry of the machine while cases run: starts the sampler process and answers for any window of time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from bisect import bisect_left
+from collections.abc import Iterable
+from types import TracebackType
+from typing import IO
+
+from pytest_gpuperf import window
+from pytest_gpuperf.errors import InfraError
+
+GPU_HZ = 20.0
+#: On a CPU the sampler shares the cores that are being measured, so it reads less often.
+CPU_HZ = 5.0
+_MARGIN_NS = 3_000_000_000
+
+
+class Sampler:
+    """A running sampler process and what it has written so far.
+
+    The process writes to an unnamed file that the parent reads when asked, so that a sampler that hangs or dies loses
+    nothing that it had seen, and the measuring parent needs no thread.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], output: IO[str], hz: float) -> None:
+        self._process = process
+        self._output = output
+        self._hz = hz
+        self._rest = ""
+        self._rows: list[dict[str, float]] = []
+        #: NVML or kernel calls that hung and are no longer made.
+        self.hung: list[str] = []
+
+    @classmethod
+    def start(
+        cls, pids: Iterable[int] = (), device: str | None = None, *, hz: float | None = None, deadline_s: float = 1.0
+    ) -> Sampler:
+        """Start sampling.
+
+        Args:
+            pids: the processes under measurement (their memory and CPU time are summed, others are foreign).
+            device: UUID of a GPU, or ``None`` for the host alone.
+            hz: samples per second; :data:`GPU_HZ` with a device, else :data:`CPU_HZ`.
+            deadline_s: a single call that takes longer is given up.
+
+        Raises:
+            InfraError: the process cannot be started.
+        """
+        hz = hz or (GPU_HZ if device else CPU_HZ)
+        command = [sys.executable, "-m", "pytest_gpuperf.sampler", f"--hz={hz}", f"--deadline-s={deadline_s}"]
+        command += [f"--gpu={device}"] if device else []
+        try:
+            # Written and read through two handles, each with its place in the file; the name is not needed after that.
+            with tempfile.NamedTemporaryFile("a", prefix="gpuperf-telemetry-") as writer:
+                output = open(writer.name, encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the sampler
+                process = subprocess.Popen(  # noqa: S603 - our own module, our own interpreter
+                    command, stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.DEVNULL, text=True
+                )
+        except OSError as error:
+            raise InfraError("the telemetry sampler cannot be started", got=str(error)) from error
+        sampler = cls(process, output, hz)
+        sampler.watch(pids)
+        return sampler
+
+    @property
+    def pid(self) -> int:
+        """The sampler's process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs; what it saw before it died is still there."""
+        return self._process.poll() is None
+
+    def watch(self, pids: Iterable[int]) -> None:
+        """Watch these processes from now on instead of the former ones."""
+        try:
+            if self._process.stdin:
+                self._process.stdin.write(" ".join(map(str, pids)) + "\n")
+                self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            return  # a dead sampler shows as missed samples
+
+    def window(self, started_ns: int, ended_ns: int, *, calls: int = 0, batch: int = 1) -> dict[str, float | None]:
+        """Return the telemetry between two moments of ``time.monotonic_ns``; the same names always.
+
+        Args:
+            started_ns: begin of one case's measuring window.
+            ended_ns: its end.
+            calls: inferences made in it, for ``energy_mj_per_sample``.
+            batch: samples per inference.
+
+        Returns:
+            Numbers by name, ``None`` where the machine does not tell (never 0 instead).
+        """
+        self._read()
+        # Counters are interpolated from the nearest samples outside the window; slow ones come once a second.
+        times = [row["t"] for row in self._rows]
+        first, last = bisect_left(times, started_ns - _MARGIN_NS), bisect_left(times, ended_ns + _MARGIN_NS)
+        values = window.summarise(self._rows[first:last], started_ns, ended_ns, hz=self._hz)
+        energy, samples = values["energy_j"], calls * batch
+        return {**values, "energy_mj_per_sample": None if energy is None or not samples else 1000 * energy / samples}
+
+    def stop(self) -> None:
+        """End the process; stopping twice is harmless."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # a process that sits in the driver dies when the driver lets it
+        if not self._output.closed:
+            self._read()
+            self._output.close()
+
+    def __enter__(self) -> Sampler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _read(self) -> None:
+        if self._output.closed:
+            return
+        *lines, self._rest = (self._rest + self._output.read()).split("\n")
+        for line in lines:
+            row = json.loads(line)
+            if "hung" in row:
+                self.hung.append(row["hung"])
+            else:
+                self._rows.append(row)
