@@ -15,7 +15,7 @@ from pytest_gpuperf.report.terminal import printable
 SUMMARY_BYTES = 900_000
 COMMENT_BYTES = 65_536
 COLUMNS = ("verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref", "accuracy", "what changed")
-_SPECIAL = {char: f"&#{ord(char)};" for char in "\\`*_{}[]()#+-.!|~:$^="}
+_SPECIAL = {char: f"&#{ord(char)};" for char in "\\`*_[]|~$"}
 _SPECIAL |= {"@": "@\u200b", "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
@@ -29,8 +29,8 @@ def document(results: Sequence[Results], *, limit_bytes: int = SUMMARY_BYTES) ->
 
 
 def text(raw: str) -> str:
-    """Escape words for a line of Markdown: no markup, no table cell ends, no mention, no line break."""
-    return "".join(_SPECIAL.get(char, char) for char in printable(raw))
+    """Escape words for a line of Markdown: no markup, no end of a table cell, no mention, no link, no line break."""
+    return "".join(_SPECIAL.get(char, char) for char in printable(raw)).replace("://", "&#58;//")
 
 
 def code(raw: str) -> str:

@@ -64,7 +64,7 @@ def test_hostile_names_stay_in_their_cell(text):
 
 
 @pytest.mark.parametrize(
-    "raw", ["@team", "[x](javascript:1)", "`a`|b", "<img onerror=x>", "a\nb", "&#64;team", "**b**"]
+    "raw", ["@team", "[x](javascript:1)", "`a`|b", "<img onerror=x>", "a\nb", "&#64;team", "**b**", "http://x.y"]
 )
 def test_markup_is_shown_and_not_obeyed(raw):
-    assert not re.search(r"@\w|[\[\]`|<>*\n]", markdown.text(raw))
+    assert not re.search(r"@\w|[\[\]`|<>*\n]|://", markdown.text(raw))
