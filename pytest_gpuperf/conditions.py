@@ -6,11 +6,13 @@ let two numbers be compared that have nothing to do with each other.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pytest_gpuperf.records import Differences, Tolerance
+from pytest_gpuperf.records import BatchSpec, Differences, EngineInfo, EngineSpec, Fingerprint, Tolerance
 
 ABSENT = "(absent)"
 """Stands in for the value of a condition that one side does not have."""
@@ -21,15 +23,31 @@ engines each moved medians by 1 to 3 % in published comparisons, about as much a
 
 WIDENS = frozenset({"cuda_driver", "driver", "gpu_uuid", "host", "kernel", "machine", "python", "timing_cache_sha256"})
 RECORDED = frozenset(
-    {"clock", "clock_mhz", "commit", "date", "load", "memory_clock_mhz", "power_w", "sm_clock_mhz", "temperature_c"}
+    {
+        "clock",
+        "clock_mhz",
+        "commit",
+        "date",
+        "load",
+        "memory_clock_mhz",
+        "power_w",
+        "recipe_sha256",
+        "sm_clock_mhz",
+        "temperature_c",
+    }
 )
 ALWAYS_MATCH = ("mode.", "options.")
 """Prefixes of what the caller asked for, never widened whatever the rest of the name says."""
 
 BUILT_FROM = MappingProxyType(
-    {"engine_sha256": ("graph_sha256", "artefact_sha256"), "artefact_sha256": ("graph_sha256",)}
+    {"engine_sha256": ("graph_sha256", "artefact_sha256"), "artefact_sha256": ("graph_sha256", "recipe_sha256")}
 )
-"""Built file → what it may have been built from."""
+"""Built file → what it may have been built from. Conversions are repeatable, not bit for bit: two CPUs round a model's
+batch-norm statistics differently, so the file's digest alone cannot tell a new model from a new build."""
+
+_SOURCES = frozenset(source for sources in BUILT_FROM.values() for source in sources)
+
+_HOST = ("cpu", "cores", "instructions")
 
 _VERSIONED = ("_version", "software.")
 
@@ -58,6 +76,46 @@ def diff(measured: Mapping[str, str], approved: Mapping[str, str]) -> Difference
                 kind = "widens"
             target[kind][name] = (was, now)
     return differences
+
+
+def collect(
+    engine: EngineSpec, batches: BatchSpec, info: EngineInfo, fingerprint: Fingerprint, inputs_digest: str
+) -> dict[str, str]:
+    """Return the conditions of one case: everything that its numbers depend on and that can be named.
+
+    The processor is one condition, ``host``: what is compared across machines is a ratio to the same reference, which
+    the processor moves, but does not make meaningless. A GPU is the thing under test and must be the same model.
+
+    Args:
+        engine: as it was asked for.
+        batches: as they were asked for; ``inputs_digest`` is of their arrays.
+        info: the engine as its runtime describes it.
+        fingerprint: the machine.
+        inputs_digest: sha256 of the input arrays.
+    """
+    recipe = json.dumps(info.artefact.recipe, sort_keys=True).encode()
+    hardware = {name: value for name, value in fingerprint.hardware.items() if name not in _HOST}
+    built = {name: digest for name, digest in info.artefact.recipe.items() if name in BUILT_FROM or name in _SOURCES}
+    return {
+        "model": engine.model.name,
+        "engine": engine.kind,
+        "precision": info.precision,
+        "batch": str(batches.batch),
+        "inputs": f"{batches.inputs}, {batches.samples} samples, seed {batches.seed}",
+        "inputs_digest": inputs_digest,
+        "device": info.device.partition(":")[0],
+        "provider": info.provider,
+        "recipe_sha256": hashlib.sha256(recipe).hexdigest(),
+        **built,
+        "artefact_sha256": info.artefact.sha256,
+        "machine": fingerprint.machine,
+        **{f"{name}_version": version for name, version in info.versions.items()},
+        **{f"mode.{name}": value for name, value in info.mode.items()},
+        **{f"options.{name}": value for name, value in engine.options.items()},
+        "host": ", ".join(fingerprint.hardware[name] for name in _HOST if name in fingerprint.hardware),
+        **{f"hardware.{name}": value for name, value in hardware.items()},
+        **{f"software.{name}": value for name, value in fingerprint.software.items()},
+    }
 
 
 def widen(tolerance: Tolerance, differences: Differences) -> Tolerance:
