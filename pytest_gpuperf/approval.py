@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pytest_gpuperf import baselines, conditions
+from pytest_gpuperf import baselines, conditions, figures
 from pytest_gpuperf.baselines import Pending, Result
 from pytest_gpuperf.errors import BaselineError, ConfigError, InfraError
-from pytest_gpuperf.records import BaselineEntry, CaseResult, Status
+from pytest_gpuperf.records import BaselineEntry, CaseResult, Provenance, Status
 
 CI_VARIABLES = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL")
 
@@ -40,6 +40,11 @@ class Plan:
 def ci_variable(environ: Mapping[str, str]) -> str | None:
     """Return the environment variable that says that this is CI, or ``None``."""
     return next((name for name in CI_VARIABLES if environ.get(name, "").lower() not in {"", "0", "false"}), None)
+
+
+def is_ci(environ: Mapping[str, str]) -> bool:
+    """Whether this is CI."""
+    return ci_variable(environ) is not None
 
 
 def check_update(mode: str, *, is_allowed_in_ci: bool, environ: Mapping[str, str]) -> None:
@@ -92,33 +97,60 @@ def result(case: CaseResult) -> Result:
     return Result(verdict=case.verdict.status, reason=case.verdict.reason, metrics=bounded)
 
 
+def entry(case: CaseResult, *, commit: str) -> BaselineEntry:
+    """Return what a measured case would be as a baseline: not approved yet, so without reason and name.
+
+    Raises:
+        ConfigError: the case was not measured.
+    """
+    if case.measured is None:
+        raise ConfigError(f"{case.id} was not measured, so it cannot become a baseline")
+    return baselines.summarise(
+        figures.of(case.measured),
+        case.measured.samples,
+        conditions=case.measured.conditions,
+        provenance=Provenance(kind="measured", date=_today(), reason="", commit=commit),
+    )
+
+
 def propose(
-    out: Path, profile: str, cases: Sequence[CaseResult], entries: Mapping[str, BaselineEntry]
-) -> tuple[Path, ...]:
-    """Write pending entries, one file per suite; the caller has asked :func:`plan` which.
+    cases: Sequence[CaseResult],
+    approved: Mapping[str, BaselineEntry],
+    mode: str,
+    *,
+    out: Path,
+    profile: str,
+    commit: str,
+) -> tuple[Plan, tuple[Path, ...]]:
+    """Write the pending entries of a run, one file per suite.
 
     Args:
+        cases: the run's results.
+        approved: the profile's baseline entries by case id.
+        mode: of ``--gpu-update``, see :func:`plan`.
         out: folder of the run's files.
         profile: server profile.
-        cases: the cases to write.
-        entries: their entries by case id, see :func:`pytest_gpuperf.baselines.summarise`.
+        commit: what was measured, see :func:`git`.
 
     Returns:
-        The pending files.
+        Which cases were written and which were not and why; the pending files.
 
     Raises:
         InfraError: a file cannot be written.
         BaselineError: a case id or suite name cannot be stored, or an older pending file is damaged.
     """
+    chosen = plan(cases, approved, mode)
     paths = []
-    for suite in sorted({case.suite for case in cases}):
+    for suite in sorted({case.suite for case in cases if case.id in chosen.write}):
+        group = [case for case in cases if case.suite == suite and case.id in chosen.write]
         path = baselines.pending_path(out, profile, suite)
-        chosen = [case for case in cases if case.suite == suite]
         baselines.update_pending(
-            path, {case.id: entries[case.id] for case in chosen}, {case.id: result(case) for case in chosen}
+            path,
+            {case.id: entry(case, commit=commit) for case in group},
+            {case.id: result(case) for case in group},
         )
         paths.append(path)
-    return tuple(paths)
+    return chosen, tuple(paths)
 
 
 def accept(pending: Pending, case_ids: Collection[str], *, root: Path, reason: str, approver: str, source: str) -> Path:
@@ -143,12 +175,11 @@ def accept(pending: Pending, case_ids: Collection[str], *, root: Path, reason: s
         raise ConfigError("a baseline moves only with a reason", hint='add --reason "why the numbers moved"')
     if missing := sorted(set(case_ids) - pending.entries.keys()):
         raise ConfigError("no such pending case", got=missing[0], expected=_some(pending.entries))
-    date = datetime.now(timezone.utc).date().isoformat()
     entries = {
         case_id: replace(
             pending.entries[case_id],
             provenance=replace(
-                pending.entries[case_id].provenance, reason=reason.strip(), approver=approver, date=date
+                pending.entries[case_id].provenance, reason=reason.strip(), approver=approver, date=_today()
             ),
         )
         for case_id in case_ids
@@ -166,11 +197,11 @@ def accept(pending: Pending, case_ids: Collection[str], *, root: Path, reason: s
     return path
 
 
-def unused(approved: Collection[str], collected: Collection[str], *, is_partial: bool) -> tuple[str, ...]:
+def unused(approved: Mapping[str, BaselineEntry], collected: Collection[str], *, is_partial: bool) -> tuple[str, ...]:
     """Return the entries whose test is gone, sorted; none for a partial run, which cannot know.
 
     Args:
-        approved: case ids of the baseline.
+        approved: the baseline's entries; published ones are context, and no test need belong to them.
         collected: node ids of the tests that pytest collected. A test that checks several engines has one id and the
             cases ``ID``, ``ID#2``, …
         is_partial: whether tests may be missing for a reason other than their removal.
@@ -178,7 +209,8 @@ def unused(approved: Collection[str], collected: Collection[str], *, is_partial:
     if is_partial:
         return ()
     known = set(collected)
-    return tuple(sorted(case for case in approved if case not in known and case.rpartition("#")[0] not in known))
+    measured = {case for case, entry in approved.items() if entry.provenance.kind == "measured"}
+    return tuple(sorted(case for case in measured - known if case.rpartition("#")[0] not in known))
 
 
 def renames(new: Mapping[str, Mapping[str, str]], gone: Mapping[str, BaselineEntry]) -> dict[str, str]:
@@ -241,6 +273,10 @@ def check_measured(pending: Pending, source: str) -> None:
                 got=repr(entry.provenance.approver or entry.provenance.reason),
                 expected="a pending entry has none before gpuperf accept",
             )
+
+
+def _today() -> str:
+    return datetime.now(timezone.utc).date().isoformat()
 
 
 def _finite(bound: float | None) -> float | None:

@@ -17,25 +17,31 @@ DIGITS = 6
 
 
 def summarise(
-    processes: Sequence[Mapping[str, Metric]], *, conditions: Mapping[str, str], provenance: Provenance, machine: str
+    figures: Mapping[str, Metric],
+    samples: Mapping[str, Sequence[float]],
+    *,
+    conditions: Mapping[str, str],
+    provenance: Provenance,
 ) -> BaselineEntry:
     """Return the baseline entry of one case.
 
     Args:
-        processes: the metrics of each fresh process that measured the case, at least one. A metric that some of them
-            lack (a percentile that too few samples support) is left out.
+        figures: every figure of the case by name; one that is not finite cannot be approved and is left out.
+        samples: one value per fresh process for the figures that vary between processes; the others are exact.
         conditions: what must hold for another number to be comparable.
         provenance: where the numbers come from.
-        machine: the fingerprint's hashed host.
     """
-    names = [name for name in processes[0] if all(name in metrics for metrics in processes)]
-    samples = {name: tuple(rounded(metrics[name].value) for metrics in processes) for name in names}
+    values = {
+        name: tuple(rounded(value) for value in samples.get(name, (metric.value,)))
+        for name, metric in figures.items()
+        if all(math.isfinite(value) for value in (metric.value, *samples.get(name, ())))
+    }
     return BaselineEntry(
-        metrics={name: _metric(samples[name], processes[0][name]) for name in names},
+        metrics={name: _metric(values[name], figures[name]) for name in values},
         conditions=dict(conditions),
         provenance=provenance,
-        machine=machine,
-        samples=samples,
+        machine=conditions.get("machine", ""),
+        samples=values,
     )
 
 

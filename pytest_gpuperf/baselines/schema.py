@@ -85,7 +85,6 @@ class CaseFile(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=Tr
     metrics: dict[Name, MetricFile]
     conditions: dict[Name, Text]
     provenance: ProvenanceFile
-    machine: Text = ""
     result: Result | UnsetType = UNSET
 
 
@@ -249,7 +248,7 @@ def _entry(at: str, case: CaseFile) -> BaselineEntry:
         },
         conditions=case.conditions,
         provenance=Provenance(**msgspec.structs.asdict(case.provenance)),
-        machine=case.machine,
+        machine=case.conditions.get("machine", ""),
         samples={name: tuple(metric.samples) for name, metric in case.metrics.items() if metric.samples},
     )
     samples.check(entry, at)
@@ -281,6 +280,5 @@ def _file(entry: BaselineEntry, result: Result | None) -> CaseFile:
         },
         conditions=entry.conditions,
         provenance=msgspec.convert(entry.provenance, ProvenanceFile, from_attributes=True),
-        machine=entry.machine,
         result=UNSET if result is None else result,
     )
