@@ -10,10 +10,20 @@ from __future__ import annotations
 from pytest_gpuperf.baselines.merge import merge
 from pytest_gpuperf.baselines.migrations import SCHEMA_VERSION
 from pytest_gpuperf.baselines.samples import MIN_PROCESSES, summarise
-from pytest_gpuperf.baselines.schema import MAX_ID, Pending, Result, Suite
-from pytest_gpuperf.baselines.store import baseline_path, pending_path, read, read_pending, slug, update, update_pending
+from pytest_gpuperf.baselines.schema import MAX_ID, Pending, Result, Suite, decode, decode_pending, encode
+from pytest_gpuperf.baselines.store import (
+    MAX_BYTES,
+    baseline_path,
+    pending_path,
+    read,
+    read_pending,
+    slug,
+    update,
+    update_pending,
+)
 
 __all__ = [
+    "MAX_BYTES",
     "MAX_ID",
     "MIN_PROCESSES",
     "SCHEMA_VERSION",
@@ -21,6 +31,9 @@ __all__ = [
     "Result",
     "Suite",
     "baseline_path",
+    "decode",
+    "decode_pending",
+    "encode",
     "merge",
     "pending_path",
     "read",
