@@ -2,12 +2,13 @@
 VENV ?= .venv
 PYTHON ?= python3
 PROFILE ?= cpu
+SUITES ?= suites
 RUN := $(VENV)/bin/python -m
 
 .PHONY: suite test check types layers baseline clean
 
 suite: $(VENV)/ready  ## measure and judge the product's own suites
-	$(RUN) pytest suites --gpu-profile=$(PROFILE) $(ARGS)
+	$(RUN) pytest $(SUITES) --gpu-profile=$(PROFILE) $(ARGS)
 
 test: $(VENV)/ready  ## the plugin's own tests
 	$(RUN) pytest tests $(ARGS)
@@ -19,7 +20,7 @@ check: $(VENV)/ready  ## style, types, layers
 	$(VENV)/bin/lint-imports
 
 baseline: $(VENV)/ready  ## measure pending baselines in five fresh processes per case; then: gpuperf review
-	$(RUN) pytest suites --gpu-profile=$(PROFILE) --gpu-update=all --gpu-processes=5 $(ARGS)
+	$(RUN) pytest $(SUITES) --gpu-profile=$(PROFILE) --gpu-update=all --gpu-processes=5 $(ARGS)
 
 $(VENV)/ready: ci/setup ci/requirements.lock pyproject.toml
 	sh ci/setup "$(PYTHON)" "$(VENV)"

@@ -95,15 +95,13 @@ class GpuPerf:
         self._cases += 1
         suffix = f"#{self._cases}" if self._cases > 1 else ""
         failure = self._session.check(
-            case_id=self._item.nodeid + suffix,
-            path=self._item.path,
+            self._item,
+            self._item.nodeid + suffix,
             engine=engine,
             batches=inputs,
             budget=budget or Budget(),
             reference=reference,
-            ihook=self._item.ihook,
         )
-        self._item.user_properties.extend(self._session.properties())
         if failure is not None:
             pytest.fail(failure, pytrace=False)
 

@@ -7,6 +7,7 @@ that measures starts.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,7 @@ from pytest_gpuperf.fixtures import (  # noqa: F401 - pytest finds fixtures as a
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from pytest_gpuperf.report.progress import Progress
     from pytest_gpuperf.session import Session
 
 MARKER = (
@@ -53,7 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
             return
         from pytest_gpuperf.session import Session
 
-        session = Session.start(settings, environ=os.environ, is_worker=hasattr(config, "workerinput"))
+        is_worker = hasattr(config, "workerinput")
+        progress = _progress(config, is_silent=is_worker)
+        session = Session.start(settings, environ=os.environ, is_worker=is_worker, progress=progress)
     except GpuPerfError as error:
         raise pytest.UsageError(f"gpuperf: {error}") from error
     config.stash[SESSION] = session
@@ -73,7 +77,8 @@ class SessionHooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Mark the cases, and deselect the batches that the profile does not run."""
-        kept, deselected = [], []
+        kept: list[pytest.Item] = []
+        deselected: list[pytest.Item] = []
         for item in items:
             if "gpuperf" in getattr(item, "fixturenames", ()) and item.get_closest_marker("gpuperf") is None:
                 item.add_marker("gpuperf")
@@ -84,14 +89,14 @@ class SessionHooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
+        self, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach the case's results to its report, which is how they reach the controller under xdist."""
         report = yield
         if call.excinfo is not None and call.excinfo.errisinstance(GpuPerfError):
             report.longrepr = str(call.excinfo.value)  # the message is complete; frames of ours would only hide it
         if call.when == "call":
-            self.session.attach(report, item.nodeid)
+            self.session.attach(report)
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -100,7 +105,9 @@ class SessionHooks:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Stop the workers, write results and pending baselines, settle the exit status."""
-        session.exitstatus = self.session.finish(int(session.exitstatus), _collected(session), _is_partial(session))
+        session.exitstatus = self.session.finish(
+            int(session.exitstatus), _collected(session), is_partial=_is_partial(session)
+        )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the verdict table, when there is something to say."""
@@ -115,6 +122,25 @@ class SessionHooks:
     def pytest_unconfigure(self) -> None:
         """Leave no child behind, whatever happened."""
         self.session.stop()
+
+
+def _progress(config: pytest.Config, *, is_silent: bool) -> Progress:
+    """Return progress that reaches the terminal although pytest captures what tests print."""
+    from pytest_gpuperf.report.progress import Progress
+
+    def write(text: str) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        if is_silent or reporter is None or config.get_verbosity() < 0:
+            return
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            if not is_live:
+                reporter.ensure_newline()
+            reporter.write(text, flush=True)
+
+    writer = config.get_terminal_writer()
+    is_live = writer.hasmarkup
+    return Progress(write, live=is_live, width=writer.fullwidth)
 
 
 def _model_and_batch(item: pytest.Item) -> tuple[str | None, int | None]:
@@ -134,4 +160,4 @@ def _is_partial(session: pytest.Session) -> bool:
     """Whether cases may be missing for a reason that is not their removal (-k, -m, --lf, a path, a crash)."""
     option = session.config.option
     chosen = [option.keyword, option.markexpr, getattr(option, "lf", False), getattr(option, "deselect", None)]
-    return any(chosen) or session.shouldstop or session.shouldfail or bool(session.testsfailed and option.maxfail)
+    return bool(any(chosen) or session.shouldstop or session.shouldfail)

@@ -1,0 +1,140 @@
+"""One case from end to end. Read :func:`run` and :func:`measure` to read the product."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_gpuperf import accuracy, comparison, conditions, measurement, replicas, verdict
+from pytest_gpuperf.errors import GpuPerfError, InfraError
+from pytest_gpuperf.evidence import Clock
+from pytest_gpuperf.records import CaseResult, Differences, Measured, Status, Verdict
+from pytest_gpuperf.rig import LATENCY_SHARE, expected_ratio
+
+if TYPE_CHECKING:
+    from pytest_gpuperf.records import BaselineEntry, BatchSpec, Budget, EngineSpec
+    from pytest_gpuperf.rig import Arrays, Rig
+    from pytest_gpuperf.worker.client import Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What one call of ``gpuperf.check`` asks for.
+
+    Attributes:
+        id: pytest's node id, with ``#2`` and so on for further calls within one test.
+        suite: name of the baseline file.
+        reference: what speed and accuracy are relative to; equal to ``engine`` for the reference's own case.
+        path, line: where the test stands, relative to rootdir, counted from 1.
+    """
+
+    id: str
+    suite: str
+    engine: EngineSpec
+    batches: BatchSpec
+    budget: Budget
+    reference: EngineSpec
+    path: str = ""
+    line: int = 0
+
+
+def run(case: Case, rig: Rig) -> CaseResult:
+    """Measure, compare, judge; what goes wrong on the way becomes a verdict too."""
+    started = time.monotonic()
+    measured, differences = None, Differences()
+    entry = rig.entry(case.suite, case.id)
+    try:
+        with rig.exclusive():
+            runs = [measure(case, rig, entry) for _ in range(rig.processes)]
+        measured = replicas.combine(runs, replace(rig.rule(entry), min_pairs=2))
+        if entry is not None:
+            differences = conditions.diff(measured.conditions, entry.conditions)
+        outcome = verdict.judge(
+            measured=measured,
+            budget=case.budget,
+            entry=entry,
+            differences=differences,
+            tolerance=rig.profile.tolerance,
+            same_machine=entry is not None and entry.machine == rig.fingerprint.machine,
+        )
+    except GpuPerfError as error:
+        status = Status.INFRA if isinstance(error, InfraError) else Status.CONFIG
+        outcome = Verdict(status=status, reason=error.what, hints=tuple(str(error).splitlines()[1:]))
+    return CaseResult(
+        id=case.id,
+        suite=case.suite,
+        model=case.engine.model.name,
+        engine=case.engine.kind,
+        precision=case.engine.precision,
+        batch=case.batches.batch,
+        verdict=outcome,
+        measured=measured,
+        seconds=time.monotonic() - started,
+        reference=f"{case.reference.kind} {case.reference.precision}",
+        differences=differences,
+        path=case.path,
+        line=case.line,
+    )
+
+
+def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
+    """Measure one case in one pair of processes.
+
+    Raises:
+        GpuPerfError: of the class that says whose fault it is.
+    """
+    rig.progress.start(case.id, f"opening {case.engine.kind} {case.engine.precision}")
+    candidate, info = rig.open("candidate", case.engine, case.batches)
+    reference = None
+    if case.engine != case.reference:
+        reference, _ = rig.open("reference", case.reference, case.batches)
+    outputs = candidate.evaluate()
+    delta = accuracy.compare(outputs, _expected_outputs(case, rig, reference, outputs), candidate.labels)
+
+    rig.progress.start(case.id, "warming up")
+    steady = candidate.warm_up(max_s=rig.budget_s)
+    if reference is not None:
+        reference.warm_up(max_s=rig.budget_s)
+
+    rig.progress.start(case.id, "measuring", expected_s=rig.budget_s)
+    clock: Clock = "device" if info.has_device_clock else "host"
+    compared = None
+    if reference is None:
+        blocks = measurement.sample(candidate, seconds=rig.budget_s * LATENCY_SHARE)
+    else:
+        expected, between = expected_ratio(entry)
+        rule = replace(rig.rule(entry), clock=clock)
+        compared, blocks, _ = comparison.compare(
+            candidate, reference, rule=rule, rng=rig.rng, expected=expected, between=between
+        )
+    volleys = measurement.saturate(candidate, seconds=rig.budget_s * (1 - LATENCY_SHARE))
+    return Measured(
+        info=info,
+        steady=steady,
+        metrics=measurement.latency(blocks, clock) | {"throughput_sps": measurement.throughput(volleys)},
+        accuracy=delta,
+        comparison=compared,
+        conditions=conditions.collect(case.engine, case.batches, info, rig.fingerprint, candidate.inputs_digest),
+    )
+
+
+def run_once(case: Case, rig: Rig) -> None:
+    """Run every batch of the case once, and nothing else (``--gpu-off``).
+
+    Raises:
+        GpuPerfError: the engine cannot be opened, or fails.
+    """
+    candidate, _ = rig.open("candidate", case.engine, case.batches)
+    candidate.evaluate()
+
+
+def _expected_outputs(case: Case, rig: Rig, reference: Worker | None, outputs: Arrays) -> Arrays:
+    """Return the reference's outputs: its own case evaluates them, the others of the session reuse them."""
+    batches = case.batches
+    key = f"{case.reference!r} {batches.inputs} {batches.samples} {batches.seed} {batches.root}"
+    if reference is None:
+        rig.outputs.setdefault(key, outputs)
+    elif key not in rig.outputs:
+        rig.outputs[key] = reference.evaluate()
+    return rig.outputs[key]

@@ -1,0 +1,136 @@
+"""What cases are measured with: the processes, caches and limits of one session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from pytest_gpuperf import baselines, figures, hardware
+from pytest_gpuperf.evidence import Between, Rule
+from pytest_gpuperf.worker import lock
+from pytest_gpuperf.worker.pool import Pool
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pytest_gpuperf.baselines import Suite
+    from pytest_gpuperf.options import Settings
+    from pytest_gpuperf.profiles import ServerProfile
+    from pytest_gpuperf.records import BaselineEntry, BatchSpec, EngineInfo, EngineSpec, Fingerprint
+    from pytest_gpuperf.records.machine import Machine
+    from pytest_gpuperf.report.progress import Progress
+    from pytest_gpuperf.worker.client import Worker
+
+    Arrays = dict[str, NDArray[np.generic]]
+
+#: How long a case waits for another pytest process on the same device.
+LOCK_TIMEOUT_S = 3600.0
+#: Share of a case's seconds that go to latency; throughput gets the rest.
+LATENCY_SHARE = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rig:
+    """Shared by all cases of a session.
+
+    Attributes:
+        pool: the measuring processes, by role.
+        cache: folder of converted models.
+        suites: the profile's approved baselines, by suite.
+        budget_s: measuring seconds per case.
+        processes: fresh process pairs per case; 1 = the session's long-lived pair.
+        rng: decides the order of the blocks.
+        progress: is told about every long step.
+        outputs: the reference's outputs by what they depend on; one evaluation serves all engines of a model.
+    """
+
+    pool: Pool
+    profile: ServerProfile
+    machine: Machine
+    fingerprint: Fingerprint
+    cache: Path
+    suites: Mapping[str, Suite]
+    budget_s: float
+    processes: int
+    rng: Random
+    progress: Progress
+    outputs: dict[str, Arrays] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, settings: Settings, profile: ServerProfile, machine: Machine, progress: Progress) -> Rig:
+        """Put a session's rig together; nothing is started yet.
+
+        Raises:
+            BaselineError: a baseline file of the profile cannot be trusted.
+        """
+        return cls(
+            pool=Pool(settings.out / "logs"),
+            profile=profile,
+            machine=machine,
+            fingerprint=hardware.fingerprint(machine, profile),
+            cache=settings.cache,
+            suites={
+                path.stem: baselines.read(path) for path in sorted((settings.baselines / profile.name).glob("*.json"))
+            },
+            budget_s=settings.time_budget_s or profile.time_budget_s,
+            processes=settings.processes,
+            rng=Random(settings.seed),  # noqa: S311 - an order, not a secret
+            progress=progress,
+        )
+
+    def open(self, role: str, spec: EngineSpec, batches: BatchSpec) -> tuple[Worker, EngineInfo]:
+        """Return the role's process with the engine open and its batches bound, and what the engine really is."""
+        worker = self.pool.fresh(role) if self.processes > 1 else self.pool.worker(role)
+        return worker, worker.open(spec, batches, cache=self.cache, progress=self.progress.say)
+
+    @property
+    def approved(self) -> dict[str, BaselineEntry]:
+        """All approved entries of the profile, by case id."""
+        return {case_id: entry for suite in self.suites.values() for case_id, entry in suite.entries.items()}
+
+    def entry(self, suite: str, case_id: str) -> BaselineEntry | None:
+        """Return the approved baseline of a case."""
+        return self.suites[suite].entries.get(case_id) if suite in self.suites else None
+
+    def rule(self, entry: BaselineEntry | None) -> Rule:
+        """Return how the ratio to the reference is measured and decided."""
+        rule = Rule(
+            margin_pct=self.profile.tolerance.limit_pct(figures.SPEED_RATIO), budget_s=self.budget_s * LATENCY_SHARE
+        )
+        if entry is None:  # nothing to decide: spend the time on the estimate
+            return replace(rule, min_pairs=rule.max_pairs // 2)
+        return rule
+
+    @property
+    def device(self) -> str:
+        """Name of the device's lock: the first GPU's UUID, or ``cpu``."""
+        return self.machine.gpus[0].uuid if self.profile.is_gpu else "cpu"
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the device, so that no other pytest process measures on it."""
+        with lock.hold(self.device, timeout_s=LOCK_TIMEOUT_S, progress=self.progress.say):
+            yield
+
+    def stop(self) -> None:
+        """End the measuring processes."""
+        self.pool.stop()
+
+
+def _suites(folder: Path) -> dict[str, Suite]:
+    return {path.stem: baselines.read(path) for path in sorted(folder.glob("*.json"))}
+
+
+def expected_ratio(entry: BaselineEntry | None) -> tuple[float, Between | None]:
+    """Return the approved latency ratio to the reference, and how much it differs between processes."""
+    base = None if entry is None else entry.metrics.get(figures.SPEED_RATIO)
+    if base is None:
+        return 1.0, None
+    if base.spread_pct is None:
+        return 1 / base.value, None
+    return 1 / base.value, Between(spread_pct=base.spread_pct, processes=base.n_processes)

@@ -1,0 +1,217 @@
+"""One pytest session: what it measures with, what it has found, and what it writes at the end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pytest_gpuperf import approval, baselines, case, hardware, profiles
+from pytest_gpuperf.approval import Plan
+from pytest_gpuperf.case import Case
+from pytest_gpuperf.records import BatchSpec, Budget, CaseResult, EngineSpec, Status
+from pytest_gpuperf.report import failure, junit, results, terminal
+from pytest_gpuperf.rig import Rig
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_gpuperf.options import Settings
+    from pytest_gpuperf.profiles import ServerProfile
+    from pytest_gpuperf.report.progress import Progress
+
+ATTRIBUTE = "gpuperf_results"
+#: What a verdict does to its test unless ``--gpu-policy`` says otherwise; everything not named fails.
+ACTIONS = {Status.PASSED: "pass", Status.IMPROVED: "pass"}
+
+
+class Session:
+    """Made once per pytest process by :meth:`start`; the controller collects and writes, xdist's workers measure."""
+
+    def __init__(
+        self, settings: Settings, profile: ServerProfile, why: str, rig: Rig, *, is_worker: bool, is_ci: bool
+    ) -> None:
+        self.settings = settings
+        self.profile = profile
+        self.machine = rig.machine
+        self.results: list[CaseResult] = []
+        self._why = why
+        self._rig = rig
+        self._is_worker = is_worker
+        self._actions = {**ACTIONS, Status.NEW: "fail" if is_ci else "warn", **settings.policy}
+        self._fresh: list[CaseResult] = []
+        self._plan = Plan()
+        self._unused: tuple[str, ...] = ()
+        self._failed: set[str] = set()
+        self._started = datetime.now(timezone.utc)
+
+    @classmethod
+    def start(cls, settings: Settings, *, environ: Mapping[str, str], is_worker: bool, progress: Progress) -> Session:
+        """Load the profile and match it with the machine, before anything is measured.
+
+        Raises:
+            ConfigError: unknown or malformed profile, another machine than the profile's, or an update asked for in CI.
+            InfraError: the driver or a GPU does not answer.
+        """
+        machine = hardware.probe()
+        if settings.profile in (None, "auto"):
+            profile, why = profiles.auto(machine)
+        else:
+            profile, why = profiles.load(str(settings.profile)), f"from the {settings.source['profile']}"
+        hardware.match(profile, machine, environ=environ)
+        approval.check_update(settings.update, is_allowed_in_ci=settings.update_in_ci, environ=environ)
+        rig = Rig.build(settings, profile, machine, progress)
+        return cls(settings, profile, why, rig, is_worker=is_worker, is_ci=approval.ci_variable(environ) is not None)
+
+    def header(self) -> list[str]:
+        """Return the header's lines: whose numbers these will be."""
+        return terminal.header(
+            profile=self.profile.name,
+            why=self._why,
+            machine=", ".join(self._rig.fingerprint.hardware.values()),
+            software=self._rig.fingerprint.software,
+        )
+
+    def runs_batch(self, model: str | None, batch: int | None) -> bool:
+        """Whether the profile and ``--gpu-batches`` let this batch run."""
+        if model is None or batch is None:
+            return True
+        wanted = self.settings.batches
+        return batch in self.profile.batches_for(model) and (not wanted or batch in wanted)
+
+    def check(
+        self,
+        item: pytest.Item,
+        id_: str,
+        *,
+        engine: EngineSpec,
+        batches: BatchSpec,
+        budget: Budget,
+        reference: EngineSpec | None,
+    ) -> str | None:
+        """Run one case; return the text that fails its test, or ``None``. The result waits for :meth:`attach`."""
+        path, line, _ = item.location
+        this = Case(
+            id=id_,
+            suite=item.path.stem.removeprefix("test_"),
+            engine=engine,
+            batches=batches,
+            budget=budget,
+            reference=reference or default_reference(engine),
+            path=path,
+            line=(line or 0) + 1,
+        )
+        if self.settings.off:
+            case.run_once(this, self._rig)
+            return None
+        try:
+            result = case.run(this, self._rig)
+        finally:
+            self._rig.progress.clear()
+        self._fresh.append(result)
+        if self._actions.get(result.verdict.status, "fail") != "fail":
+            return None
+        return "\n".join(failure.lines(result.verdict, result.id, self.profile.name))
+
+    def attach(self, report: pytest.TestReport) -> None:
+        """Move the results of the test that just ran onto its report; as text, since xdist sends nothing else."""
+        if not self._fresh:
+            return
+        setattr(report, ATTRIBUTE, msgspec.json.encode(self._fresh).decode())
+        for result in self._fresh:
+            report.user_properties.extend(junit.properties(result))
+        self._fresh = []
+
+    def collect(self, report: pytest.TestReport) -> None:
+        """Take the results off a report, in the process that writes the files."""
+        if report.failed:
+            self._failed.add(report.nodeid)
+        text = getattr(report, ATTRIBUTE, None)
+        if text is not None:
+            self.results.extend(msgspec.json.decode(text, type=list[CaseResult]))
+
+    def finish(self, status: int, collected: list[str], *, is_partial: bool) -> int:
+        """Write results, pending baselines and reports; return the exit status."""
+        self.stop()
+        if self._is_worker or self.settings.off:
+            return status
+        if self.results:
+            results.write(self.settings.out / "results.json", self._document(is_complete=status in (0, 1)))
+            self._propose()
+            self._unused = approval.unused(self._rig.approved, collected, is_partial=is_partial)
+        return self._exit_status(status)
+
+    def summary(self, *, width: int, colour: bool, verbosity: int) -> list[str]:
+        """Return the closing section; empty when there is nothing to say."""
+        if not self.results:
+            return []
+        lines = terminal.table(self.results, width=width, colour=colour, verbosity=verbosity)
+        took = (datetime.now(timezone.utc) - self._started).total_seconds()
+        where = str(self.settings.out / "results.json")
+        return [*lines, *self._notes(), terminal.summary(self.results, seconds=took, results=where)]
+
+    def stop(self) -> None:
+        """End the measuring processes; stopping twice is harmless."""
+        self._rig.stop()
+
+    def _propose(self) -> None:
+        self._plan, _ = approval.propose(
+            self.results,
+            self._rig.approved,
+            self.settings.update,
+            out=self.settings.out,
+            profile=self.profile.name,
+            commit=approval.git(self.settings.root, "rev-parse", "HEAD"),
+        )
+
+    def _document(self, *, is_complete: bool) -> dict[str, object]:
+        return results.document(
+            self.profile.name,
+            self._rig.fingerprint,
+            self.results,
+            started=self._started.isoformat(timespec="seconds"),
+            seconds=(datetime.now(timezone.utc) - self._started).total_seconds(),
+            is_complete=is_complete,
+            command=shlex.join(["pytest", *sys.argv[1:]]),
+        )
+
+    def _notes(self) -> list[str]:
+        """Return what a reader should know or do: cases that pass with a warning, pending and unused baselines."""
+        warned = sum(self._actions.get(result.verdict.status) == "warn" for result in self.results)
+        notes = [f"{warned} cases pass with a warning only; in CI, `new` fails"] if warned else []
+        if self._plan.write:
+            notes.append(f"{len(self._plan.write)} pending baselines were written; look at them with: gpuperf review")
+            if self.settings.processes < baselines.MIN_PROCESSES:
+                notes.append(
+                    f"they rest on {self.settings.processes} of {baselines.MIN_PROCESSES} processes, so their absolute "
+                    f"numbers will not gate; measure them with --gpu-processes={baselines.MIN_PROCESSES}"
+                )
+        if self.settings.update != "none":
+            notes += [
+                f"not pending: {case_id}: {why}" for case_id, why in self._plan.skip.items() if "gpu-update" not in why
+            ]
+        notes += [f"unused baseline: {case_id}; remove it with: gpuperf baseline rm" for case_id in self._unused]
+        return notes
+
+    def _exit_status(self, status: int) -> int:
+        """Settle ``--gpu-require`` and ``--gpu-infra-exit``; every other status stays pytest's own."""
+        if status in (0, 5) and len(self.results) < self.settings.require:
+            return 1
+        infra = {result.id.partition("#")[0] for result in self.results if result.verdict.status is Status.INFRA}
+        if status == 1 and self.settings.infra_exit and self._failed and self._failed <= infra:
+            return self.settings.infra_exit
+        return status
+
+
+def default_reference(engine: EngineSpec) -> EngineSpec:
+    """Return what an engine is measured against unless the test says otherwise: the same model in FP32.
+
+    By TensorFlow, or by ONNX Runtime where the model comes as ONNX.
+    """
+    kind = "onnxruntime" if Path(engine.model.source).suffix == ".onnx" else "tensorflow"
+    return EngineSpec(kind=kind, model=engine.model, precision="fp32", max_batch=engine.max_batch)
