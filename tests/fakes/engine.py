@@ -1,4 +1,4 @@
-"""A scripted engine: ``EngineSpec(kind="tests.fakes.engine:FakeEngine", precision=…, options={…})``.
+"""A scripted engine: ``EngineSpec(kind="fakes.engine:FakeEngine", precision=…, options={…})``.
 
 Options, all of them strings, all optional:
 

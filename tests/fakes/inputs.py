@@ -1,4 +1,4 @@
-"""Input sets for the fake engine, named as ``BatchSpec(inputs="tests/fakes/inputs.py:numbers", root=…)``."""
+"""Input sets for the fake engine, named as ``BatchSpec(inputs="fakes/inputs.py:numbers", root="tests")``."""
 
 from __future__ import annotations
 
