@@ -84,7 +84,7 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
     Raises:
         GpuPerfError: of the class that says whose fault it is.
     """
-    rig.progress.start(case.id, f"opening {case.engine.kind} {case.engine.precision}")
+    rig.progress.start(case.id, f"measuring {case.engine.kind} {case.engine.precision}")
     candidate, info = rig.open("candidate", case.engine, case.batches)
     reference = None
     if case.engine != case.reference:
@@ -92,12 +92,12 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
     outputs = candidate.evaluate()
     delta = accuracy.compare(outputs, _expected_outputs(case, rig, reference, outputs), candidate.labels)
 
-    rig.progress.start(case.id, "warming up")
+    rig.progress.tick("warming up")
     steady = candidate.warm_up(max_s=rig.budget_s)
     if reference is not None:
         reference.warm_up(max_s=rig.budget_s)
 
-    rig.progress.start(case.id, "measuring", expected_s=rig.budget_s)
+    rig.progress.tick(f"timing for {rig.budget_s:g} s")
     clock: Clock = "device" if info.has_device_clock else "host"
     compared = None
     if reference is None:

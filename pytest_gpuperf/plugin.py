@@ -46,6 +46,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Resolve the options; bad input ends the run here, with exit status 4, before anything is measured."""
     config.addinivalue_line("markers", MARKER)
@@ -56,8 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_gpuperf.session import Session
 
         is_worker = hasattr(config, "workerinput")
-        progress = _progress(config, is_silent=is_worker)
-        session = Session.start(settings, environ=os.environ, is_worker=is_worker, progress=progress)
+        session = Session.start(settings, environ=os.environ, is_worker=is_worker, progress=_progress(config))
     except GpuPerfError as error:
         raise pytest.UsageError(f"gpuperf: {error}") from error
     config.stash[SESSION] = session
@@ -124,23 +124,23 @@ class SessionHooks:
         self.session.stop()
 
 
-def _progress(config: pytest.Config, *, is_silent: bool) -> Progress:
-    """Return progress that reaches the terminal although pytest captures what tests print."""
+def _progress(config: pytest.Config) -> Progress:
+    """Return progress that reaches the terminal although pytest captures; xdist's workers have no terminal."""
     from pytest_gpuperf.report.progress import Progress
 
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or config.get_verbosity() < 0:
+        return Progress(len, live=False)
+    is_live = bool(reporter.isatty)
+
     def write(text: str) -> None:
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
-        capture = config.pluginmanager.get_plugin("capturemanager")
-        if is_silent or reporter is None or config.get_verbosity() < 0:
-            return
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             if not is_live:
                 reporter.ensure_newline()
             reporter.write(text, flush=True)
 
-    writer = config.get_terminal_writer()
-    is_live = writer.hasmarkup
-    return Progress(write, live=is_live, width=writer.fullwidth)
+    return Progress(write, live=is_live, width=config.get_terminal_writer().fullwidth)
 
 
 def _model_and_batch(item: pytest.Item) -> tuple[str | None, int | None]:
