@@ -5,9 +5,10 @@ Options, all of them strings, all optional:
     latencies_ms   "5,4,3"   time of the 1st, 2nd, 3rd run; the last one holds from then on (default 0)
     how            "spin" (default) or "sleep"
     fault, at      what happens in run number ``at`` (default 1; ``at=open`` while the engine is opened):
-                   segfault, abort, kill, hang (a native deadlock), sleep (Python, for ever), exit0, garbage (a
-                   frame that is none), flood (a length of 4 GB), error, engine, config, memory, orphan (leaves a
-                   grandchild that ignores SIGTERM, then hangs)
+                   segfault, abort, bus, kill, term, stop, hang (a native deadlock), sleep (Python, for ever),
+                   exit0, garbage (a frame that is none), flood (a length of 4 GB), error, engine, config, memory,
+                   orphan (leaves a grandchild that ignores SIGTERM, then hangs)
+    chatter        "1": opening never ends, and says so ten times a second
     nan, change    "7": from run 7 on, one output value is NaN, or another number
     leak_mib       "10": memory that every run keeps
     scale          "1.1": factor on all outputs, a scripted accuracy loss
@@ -58,6 +59,9 @@ class FakeEngine(Engine):
         progress(f"opening the fake {self.spec.model.name}")
         if "record" in options:
             Path(options["record"]).write_text(f"{os.getpid()}\n")
+        while options.get("chatter") == "1":
+            time.sleep(0.1)
+            progress("still opening")
         if options.get("at") == "open":
             misbehave(options["fault"], options.get("record"))
         return EngineInfo(
@@ -134,7 +138,11 @@ def misbehave(fault: str, record: str | None = None) -> None:
     faults = {
         "segfault": lambda: ctypes.string_at(0),
         "abort": os.abort,
+        "bus": lambda: os.kill(os.getpid(), signal.SIGBUS),
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
+        "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+        "none": lambda: None,
         "hang": deadlock,
         "sleep": lambda: time.sleep(3600),
         "exit0": lambda: os._exit(0),

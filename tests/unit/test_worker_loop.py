@@ -48,7 +48,7 @@ def test_a_block_has_at_least_one_call() -> None:
 
 
 def test_a_block_ends_at_max_calls_and_rotates_over_all_batches() -> None:
-    with loop_of() as (loop, engine):
+    with loop_of() as (loop, _):
         loop.evaluate()
         used: list[int] = []
         for index, binding in enumerate(loop._bindings):
@@ -72,7 +72,7 @@ def test_device_times_come_with_the_calls_where_there_is_a_device_clock() -> Non
 
 
 def test_the_collector_rests_during_a_block_and_works_after() -> None:
-    with loop_of() as (loop, engine):
+    with loop_of() as (loop, _):
         loop.evaluate()
         seen: list[bool] = []
         for binding in loop._bindings:

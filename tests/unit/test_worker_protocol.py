@@ -34,7 +34,13 @@ def pair() -> Iterator[Pair]:
 
 @pytest.mark.parametrize(
     "request_",
-    [OPEN, p.Evaluate(), p.WarmUp(max_s=1.5), p.Measure(seconds=1.0, max_calls=3), p.Saturate(in_flight=2, seconds=1.0)],
+    [
+        OPEN,
+        p.Evaluate(),
+        p.WarmUp(max_s=1.5),
+        p.Measure(seconds=1.0, max_calls=3),
+        p.Saturate(in_flight=2, seconds=1.0),
+    ],
 )
 def test_requests_survive_the_journey(request_: p.Request) -> None:
     assert p.decode_request(p.encode(request_)) == request_
