@@ -19,6 +19,7 @@ Row = dict[str, float]
 
 _MIB = 1024 * 1024
 _SLOW_S = 1.0  # the process list holds the driver's lock for milliseconds, so it is read once a second
+_ERRORS_S = 0.5
 _HOST_S = 0.2
 #: GPM metrics (Hopper and later): NVML's number → name.
 _GPM = {2: "sm_activity_pct", 3: "sm_occupancy_pct", 5: "tensor_activity_pct", 10: "dram_activity_pct"}
@@ -101,11 +102,11 @@ class _Card:
             Gauge("nvmlDeviceGetCurrentClocksEventReasons", self.throttle),
             Gauge("nvmlDeviceGetTemperature", self.temperature, _HOST_S),
             Gauge("nvmlDeviceGetCurrPcieLinkGeneration", self.link, _SLOW_S),
-            Gauge("nvmlDeviceGetTotalEccErrors", self.ecc, _SLOW_S),
+            Gauge("nvmlDeviceGetTotalEccErrors", self.ecc, _ERRORS_S),
             Gauge("nvmlDeviceGetComputeRunningProcesses", self.processes, _SLOW_S),
         ]
         if events := self._events():
-            gauges.append(Gauge("nvmlEventSetWait", lambda: self.xid(events), _SLOW_S))
+            gauges.append(Gauge("nvmlEventSetWait", lambda: self.xid(events), _ERRORS_S))
         support = self.ask("nvmlGpmQueryDeviceSupport")
         if support is not None and support.isSupportedDevice:
             gauges.append(Gauge("nvmlGpmSampleGet", _Gpm(self.pynvml, self.handle).read, _HOST_S))
@@ -114,8 +115,7 @@ class _Card:
     def _lost_or(self, read: Callable[[], Row]) -> Callable[[], Row]:
         def reading() -> Row:
             row = read()
-            faults = {*self.ask.errors.values(), *self.library.errors.values()}
-            return {**row, "gpu_lost": 1.0} if faults & {"GPU_IS_LOST", "RESET_REQUIRED"} else row
+            return {**row, "gpu_lost": 1.0} if self.ask.fault in {"GPU_IS_LOST", "RESET_REQUIRED"} else row
 
         return reading
 

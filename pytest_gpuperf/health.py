@@ -102,7 +102,7 @@ def check(machine: Machine, profile: ServerProfile, *, own: Collection[int] = ()
     found = [
         Problem(status=status, code=code, cause=cause, next_step=next_step, where=f"GPU {gpu.index} ({gpu.uuid})")
         for gpu in machine.gpus
-        for gate in (_card, _memory_errors, _clocks, _link, _modes, lambda gpu: _neighbours(gpu, own))
+        for gate in ((_card,) if gpu.fault else (*_GATES, lambda gpu: _neighbours(gpu, own)))
         for status, code, cause, next_step in gate(gpu)
     ]
     return tuple(sorted(found, key=badness))
@@ -223,3 +223,6 @@ def _neighbours(gpu: Gpu, own: Collection[int]) -> Iterator[tuple[Status | None,
     elif not gpu.processes and (gpu.memory_used_mib or 0) > HIDDEN_MIB:
         cause = f"{gpu.memory_used_mib:.0f} MiB are taken by a process that a container hides"
         yield Status.INCONCLUSIVE, "DCGM_FR_GRAPHICS_PROCESSES", cause, wait
+
+
+_GATES: tuple[Gate, ...] = (_card, _memory_errors, _clocks, _link, _modes)

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pytest_gpuperf.records.machine import Driver, Gpu, GpuProcess
@@ -63,7 +64,11 @@ def read(*, deadline_s: float = 20.0) -> tuple[Driver, tuple[Gpu, ...]]:
     try:
         output, _ = child.communicate(timeout=deadline_s)
     except subprocess.TimeoutExpired:
-        child.kill()  # not waited for: a process that sits in the driver does not die
+        child.kill()
+        with suppress(subprocess.TimeoutExpired):  # a process that sits in the driver dies when the driver lets it
+            child.wait(timeout=1)
+        if child.stdout:
+            child.stdout.close()
         return Driver(fault=PROBE_TIMEOUT), ()
     try:
         found = json.loads(output)
@@ -113,20 +118,24 @@ class Asker:
     """Calls NVML by name; an error is remembered by NVML's name for it and gives ``None``.
 
     Attributes:
-        errors: function → error name (``NOT_SUPPORTED``, ``GPU_IS_LOST`` …) of calls whose last answer was an error.
+        errors: function → error name (``NOT_SUPPORTED`` …) of calls whose last answer was an error.
+        fault: the first error that means that the card itself is sick, such as ``GPU_IS_LOST``.
     """
 
     def __init__(self, pynvml: Any, *first: object) -> None:
         self._pynvml = pynvml
         self._first = first
         self.errors: dict[str, str] = {}
+        self.fault: str | None = None
 
     def __call__(self, function: str, *args: object, read: Callable[[Any], T] | None = None) -> Any:
         """Call ``function``, put its answer through ``read``; ``None`` when NVML has no answer."""
         try:
             answer = getattr(self._pynvml, function)(*self._first, *args)
         except self._pynvml.NVMLError as error:
-            self.errors[function] = error_name(self._pynvml, error.value)
+            name = error_name(self._pynvml, error.value)
+            self.errors[function] = name
+            self.fault = self.fault or (name if name in CARD_FAULTS else None)
             return None
         self.errors.pop(function, None)
         return answer if read is None else read(answer)
@@ -146,8 +155,7 @@ def _describe(pynvml: Any, index: int) -> dict[str, Any]:
         return {"index": index, "fault": find.errors["nvmlDeviceGetHandleByIndex"]}
     ask = Asker(pynvml, handle)
     gpu = {"index": index, **_identity(ask), **_state(ask, pynvml), **_errors(ask, pynvml)}
-    faults = [name for name in ask.errors.values() if name in CARD_FAULTS]
-    return {**gpu, "fault": faults[0] if faults else None, "unavailable": ask.errors}
+    return {**gpu, "fault": ask.fault, "unavailable": ask.errors}
 
 
 def _identity(ask: Asker) -> dict[str, Any]:
