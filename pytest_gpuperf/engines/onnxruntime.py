@@ -30,7 +30,6 @@ class OnnxRuntimeEngine(Engine):
         ort = _import()
         device, provider, threads = self._options(ort)
         precision = _graph_precision(artefact.path)
-        progress(f"loading {self.spec.model.name} into ONNX Runtime ({provider}, {threads} threads)")
         self._session = _session(ort, artefact.path, provider, threads)
         got = self._session.get_providers()[0]
         if got != provider:

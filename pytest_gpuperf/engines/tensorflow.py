@@ -38,7 +38,6 @@ class TensorFlowEngine(Engine):
 
     def _open(self, artefact: Artefact, cache: Path, progress: Progress) -> EngineInfo:  # noqa: ARG002
         tf = self._tf
-        progress(f"loading {self.spec.model.name} into TensorFlow")
         self._loaded, self._call = _signature(tf, artefact.path)
         inputs = self._call.structured_input_signature[1]
         device = self._placed(inputs)
