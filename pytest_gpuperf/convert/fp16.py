@@ -1,8 +1,8 @@
 """FP32 ONNX → FP16 ONNX that strongly typed TensorRT accepts; inputs and outputs stay FP32.
 
 The conversion is ONNX Runtime's. Its ancestor in onnxconverter-common leaves the graph's own casts to FP32 as they
-are, so that BERT's attention mask ends in a product of Half and Float, which strongly typed TensorRT refuses; ONNX Runtime's
-retargets them. Keeping heads or layer normalization in FP32 was measured and does not pay: docs/decisions.md.
+are, so that BERT's attention mask ends in a product of Half and Float, which strongly typed TensorRT refuses; this
+one retargets them. Keeping heads or layer normalization in FP32 was measured and does not pay: docs/decisions.md.
 """
 
 from __future__ import annotations
