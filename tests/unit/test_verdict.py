@@ -212,8 +212,8 @@ def test_the_tolerance_may_name_an_accuracy_figure():
         (
             Budget(max_latency_p50_ms=1.95),
             Status.INCONCLUSIVE,
-            "latency_p50_ms 2.00 ms, budget 1.95 ms: "
-            "beyond the budget, but the budget lies inside the confidence interval",
+            "latency_p50_ms 2.00 ms, budget 1.95 ms: beyond the budget, "
+            + "but the budget lies inside the confidence interval",
         ),
         (
             Budget(max_latency_p99_ms=9),
