@@ -45,7 +45,7 @@ def pending_path(out: Path, profile: str, suite: str) -> Path:
 
 def slug(text: str) -> str:
     """Return a name for ``text`` that :func:`baseline_path` accepts; different texts get different names."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.").replace("..", "-") or "suite"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._").replace("..", "-") or "suite"
     if name == text and len(name) <= 80:  # noqa: PLR2004 - leaves room for the digest
         return name
     return f"{name[:80]}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
