@@ -10,21 +10,23 @@ from pytest_gpuperf.records import AccuracyDelta, CaseResult, Finding, Metric
 
 NONE = "-"
 SMALL = 1e-4
+NEARLY_1 = 0.9995
 LATENCY = "latency_{}_ms"
 THROUGHPUT = "throughput_sps"
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Write a number with its unit; below a ten-thousandth with an exponent, because nobody counts zeros.
+    """Write a number with its unit: nobody counts zeros or nines, and what is not 1 does not look like it.
 
-    >>> number(0.48123, "ms"), number(3.21e-6), number(None)
-    ('0.481 ms', '3.21e-06', '-')
+    >>> number(0.48123, "ms"), number(3.21e-6), number(0.99999), number(None)
+    ('0.481 ms', '3.21e-06', '0.99999', '-')
     """
     if value is None or not math.isfinite(value):
         return NONE
-    if 0 < abs(value) < SMALL:
-        return f"{value:.3g} {unit}".rstrip()
-    return units.value(value, unit)
+    digits = 3 if 0 < abs(value) < SMALL else 6 if NEARLY_1 <= abs(value) < 1 else None
+    if digits is None:
+        return units.value(value, unit)
+    return f"{value:.{digits}g} {units.LABELS.get(unit, unit)}".rstrip()
 
 
 def percent(fraction: float | None) -> str:
@@ -36,14 +38,19 @@ def percent(fraction: float | None) -> str:
     return NONE if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.2f} %"
 
 
-def quantity(metric: Metric | None, *, bounds: bool = False) -> str:
+def quantity(metric: Metric | None, *, interval: bool = False) -> str:
     """Write a value with its unit, and its 95 % bounds when asked for and known."""
     if metric is None:
         return NONE
     text = number(metric.value, metric.unit)
-    if bounds and metric.lower is not None and metric.upper is not None:
-        text += f" ({number(metric.lower)} … {number(metric.upper)})"
-    return text
+    return f"{text} ({bounds(metric)})" if interval and bounds(metric) != NONE else text
+
+
+def bounds(metric: Metric) -> str:
+    """Write the 95 % bounds of a value."""
+    if metric.lower is None or metric.upper is None:
+        return NONE
+    return f"{number(metric.lower)} … {number(metric.upper)}"
 
 
 def metrics(case: CaseResult) -> Mapping[str, Metric]:
@@ -63,10 +70,10 @@ def throughput(case: CaseResult) -> str:
     return number(metric.value if metric else None)
 
 
-def speed_ratio(case: CaseResult, *, bounds: bool = False) -> str:
+def speed_ratio(case: CaseResult, *, interval: bool = False) -> str:
     """Write how many times as fast as the reference the case is."""
     comparison = case.measured.comparison if case.measured else None
-    return quantity(figures.speed_ratio(comparison), bounds=bounds) if comparison else NONE
+    return quantity(figures.speed_ratio(comparison), interval=interval) if comparison else NONE
 
 
 def accuracy(delta: AccuracyDelta | None) -> str:
@@ -92,3 +99,11 @@ def change(found: Finding) -> str:
     if found.lower_pct is not None and found.upper_pct is not None:
         text += f" (95 % CI {found.lower_pct:+.1f} … {found.upper_pct:+.1f})"
     return text
+
+
+def limit(found: Finding) -> str:
+    """Write a finding's limit: a budget in the figure's unit, any other as a drift in percent."""
+    if found.limit is None:
+        return NONE
+    unit = found.measured.unit if found.measured else ""
+    return number(found.limit, unit) if found.reference == "budget" else number(found.limit, "pct")

@@ -39,9 +39,9 @@ def properties(case: CaseResult) -> list[tuple[str, str]]:
 def system_out(case: CaseResult) -> str:
     """Return the case's numbers as a few lines of text: Jenkins, for one, shows these and hides properties."""
     lines = [f"verdict: {case.verdict.status.value} ({case.verdict.reason})"]
-    lines += [f"{name}: {cells.quantity(metric, bounds=True)}" for name, metric in cells.metrics(case).items()]
+    lines += [f"{name}: {cells.quantity(metric, interval=True)}" for name, metric in cells.metrics(case).items()]
     if case.measured is not None:
-        lines.append(f"vs {case.reference}: {cells.speed_ratio(case, bounds=True)}")
+        lines.append(f"vs {case.reference}: {cells.speed_ratio(case, interval=True)}")
         lines.append(f"accuracy: {cells.accuracy(case.measured.accuracy)}")
     return "\n".join(lines)
 

@@ -30,9 +30,7 @@ class Column:
 
 def _bounds(case: CaseResult) -> str:
     metric = cells.metrics(case).get(cells.LATENCY.format("p50"))
-    if metric is None or metric.lower is None or metric.upper is None:
-        return cells.NONE
-    return f"{cells.number(metric.lower)} … {cells.number(metric.upper)}"
+    return cells.bounds(metric) if metric else cells.NONE
 
 
 VERDICT = Column("verdict", 9, lambda case: case.verdict.status.value, is_text=True)
