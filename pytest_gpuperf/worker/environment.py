@@ -16,8 +16,8 @@ NAMES = frozenset(
     | {"MALLOC_ARENA_MAX", "XDG_RUNTIME_DIR"}
 )
 PREFIXES = (
-    "COVERAGE_", "COV_CORE_", "CUBLAS_", "CUDA_", "CUDNN_", "DNNL_", "GOMP_", "GPUPERF_", "KMP_", "LC_", "MKL_", "NCCL_", "NUMEXPR_", "NVIDIA_",
-    "OMP_", "ONEDNN_", "OPENBLAS_", "ORT_", "TF_", "TRT_", "XLA_",
+    "COVERAGE_", "COV_CORE_", "CUBLAS_", "CUDA_", "CUDNN_", "DNNL_", "GOMP_", "GPUPERF_", "KMP_", "LC_", "MKL_",
+    "NCCL_", "NUMEXPR_", "NVIDIA_", "OMP_", "ONEDNN_", "OPENBLAS_", "ORT_", "TF_", "TRT_", "XLA_",
 )  # fmt: skip
 
 
