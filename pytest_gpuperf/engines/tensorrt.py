@@ -60,6 +60,13 @@ class TensorRTEngine(Engine):
         self._options = options(spec)
         self._loaded: Loaded | None = None
 
+    @property
+    def loaded(self) -> Loaded:
+        """The engine as TensorRT holds it; raises :class:`EngineError` unless it is open."""
+        if self._loaded is None:
+            raise EngineError("engine is not open")
+        return self._loaded
+
     def _open(self, artefact: Artefact, cache: Path, progress: Progress) -> EngineInfo:
         release = versions.load(self._options["package"])
         device = cuda.device(int(self._options["device"]))
@@ -98,9 +105,7 @@ class TensorRTEngine(Engine):
         )
 
     def _bind(self, batch: Arrays) -> Binding:
-        if self._loaded is None:
-            raise EngineError("engine is not open")
-        return self._loaded.bind(batch)
+        return self.loaded.bind(batch)
 
     def _close(self) -> None:
         if self._loaded is not None:
@@ -130,14 +135,14 @@ def options(spec: EngineSpec) -> dict[str, str]:
 def plan(spec: EngineSpec, compute_capability: str = "") -> Plan:
     """Return how to build what ``spec`` asks for."""
     chosen = options(spec)
-    streams = int(chosen["streams"])
+    is_shared = chosen["profiles"] == "shared"
     return Plan(
         precision=spec.precision,
         min_batch=int(chosen["min_batch"]),
         opt_batch=int(chosen["opt_batch"]),
         max_batch=spec.max_batch,
-        contexts=streams,
-        profiles=streams if chosen["profiles"] == "separate" else 1,
+        profiles=1 if is_shared else int(chosen["streams"]),
+        shared_profile=is_shared,
         compute_capability=compute_capability,
         tf32=chosen["tf32"] == "on",
         level=int(chosen["level"]),

@@ -17,8 +17,8 @@ class Plan:
 
     Attributes:
         opt_batch: batch that kernels are chosen for; equal minimum and maximum make a static engine, the fastest.
-        contexts: execution contexts that will run at once.
-        profiles: shape profiles, all alike: one that the contexts share, or one for each.
+        profiles: shape profiles, all alike, one for each execution context that runs at once.
+        shared_profile: several contexts may use one shape profile.
         compute_capability: of the GPU to build for, such as ``8.6``; empty = the one of this machine.
         level: TensorRT's optimisation level, 0 … 5; higher builds longer.
     """
@@ -27,8 +27,8 @@ class Plan:
     min_batch: int = 1
     opt_batch: int = 1
     max_batch: int = 1
-    contexts: int = 1
     profiles: int = 1
+    shared_profile: bool = True
     compute_capability: str = ""
     tf32: bool = False
     level: int = 3
@@ -72,8 +72,7 @@ def build(release: Release, graph: Path, plan: Plan, *, timing_cache: bytes = b"
     config = builder.create_builder_config()
     config.profiling_verbosity = release.api.ProfilingVerbosity.DETAILED
     config.builder_optimization_level = plan.level
-    shared = plan.contexts > 1 and plan.profiles == 1
-    release.allow(config, precision=plan.precision, tf32=plan.tf32, shared_profile=shared)
+    release.allow(config, precision=plan.precision, tf32=plan.tf32, shared_profile=plan.shared_profile)
     _add_profiles(builder, config, network, plan)
     cache = None
     if plan.compute_capability:
