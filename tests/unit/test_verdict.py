@@ -59,6 +59,9 @@ MEASURED = Measured(
 )
 
 
+NEAR = "beyond the budget, but the budget lies inside the confidence interval"
+
+
 def base(value, unit="ms", higher="worse", n_processes=5, spread_pct=0.5):
     return BaselineMetric(value=value, unit=unit, higher=higher, n_processes=n_processes, spread_pct=spread_pct)
 
@@ -212,8 +215,7 @@ def test_the_tolerance_may_name_an_accuracy_figure():
         (
             Budget(max_latency_p50_ms=1.95),
             Status.INCONCLUSIVE,
-            "latency_p50_ms 2.00 ms, budget 1.95 ms: beyond the budget, "
-            + "but the budget lies inside the confidence interval",
+            f"latency_p50_ms 2.00 ms, budget 1.95 ms: {NEAR}",
         ),
         (
             Budget(max_latency_p99_ms=9),
