@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 from pytest_gpuperf.errors import BaselineError
 
+MAX_BYTES = 4 * 1024 * 1024
+"""Largest file that is read: some 2000 cases. Larger is an attack or an accident."""
+
 MAX_DEPTH = 16
 MAX_DIGITS = 40
 
@@ -49,6 +52,7 @@ def decode(name: str, content: bytes) -> str:
     Raises:
         BaselineError: with ``name:line:column``.
     """
+    check_size(name, len(content))
     if content.startswith(b"\xef\xbb\xbf"):
         raise BaselineError(
             f"{name}:1:1: the file starts with a byte-order mark",
@@ -74,6 +78,17 @@ def decode(name: str, content: bytes) -> str:
         )
     _check_tokens(name, text)
     return text
+
+
+def check_size(name: str, size: int) -> None:
+    """Refuse a file that no baseline can be as large as, before it is read or parsed."""
+    if size > MAX_BYTES:
+        raise BaselineError(
+            f"{name} is too large to be a baseline",
+            got=f"{size} bytes",
+            expected=f"at most {MAX_BYTES}",
+            hint=f"{restore(name)}, or split the suite",
+        )
 
 
 def restore(name: str) -> str:

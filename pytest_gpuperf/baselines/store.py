@@ -11,13 +11,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pytest_gpuperf import files
-from pytest_gpuperf.baselines import schema
+from pytest_gpuperf.baselines import scan, schema
 from pytest_gpuperf.baselines.schema import Pending, Result, Suite
 from pytest_gpuperf.errors import BaselineError
 from pytest_gpuperf.records import BaselineEntry
-
-MAX_BYTES = 4 * 1024 * 1024
-"""Largest file that is read: some 2000 cases. Larger is an attack or an accident."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -141,14 +138,8 @@ def _content(path: Path) -> bytes | None:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
                 raise BaselineError(f"{path} is not a regular file")
-            if status.st_size > MAX_BYTES:
-                raise BaselineError(
-                    f"{path} is too large to be a baseline",
-                    got=f"{status.st_size} bytes",
-                    expected=f"at most {MAX_BYTES}",
-                    hint=f"git checkout -- {path}, or split the suite",
-                )
-            return file.read(MAX_BYTES + 1)
+            scan.check_size(str(path), status.st_size)
+            return file.read(scan.MAX_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -104,7 +104,7 @@ def _metric(name: str, new: BaselineMetric, old: BaselineEntry | None, result: R
     text = f"{name}  {was} -> {value(new.value, new.unit)}{_interval(result.metrics.get(name))}"
     if base and base.value:
         text += f"  {change(100 * (new.value / base.value - 1))}"
-    text += f"  {new.n_processes} processes"
+    text += f"  {new.n_processes} process{'es' if new.n_processes > 1 else ''}"
     if new.n_processes > 1 and new.spread_pct is not None:
         text += f", spread {new.spread_pct:.2g} %"
     if base and _is_looser(new, base):
