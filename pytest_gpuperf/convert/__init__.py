@@ -14,11 +14,12 @@ from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.records import Artefact, Model
 
 Progress = Callable[[str], None]
-Kind = Literal["savedmodel", "onnx"]
+Kind = Literal["savedmodel", "onnx", "tensorrt"]
 
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "savedmodel": ("fp32", "mixed_float16", "mixed_bfloat16"),
     "onnx": ("fp32", "fp16", "int8"),
+    "tensorrt": ("fp32", "fp16", "int8"),
 }
 
 
@@ -30,7 +31,7 @@ def prepare(model: Model, *, kind: Kind, precision: str, cache: Cache, progress:
 
     Args:
         model: what to convert.
-        kind: ``savedmodel`` or ``onnx``.
+        kind: ``savedmodel``, ``onnx``, or ``tensorrt``: ONNX whose Q/DQ pairs stand where TensorRT wants them.
         precision: one of :data:`PRECISIONS` for the kind.
         cache: where artefacts are kept.
         progress: called with one line for every long step.
@@ -46,7 +47,9 @@ def prepare(model: Model, *, kind: Kind, precision: str, cache: Cache, progress:
             expected="; ".join(f"{kind}: {', '.join(names)}" for kind, names in PRECISIONS.items()),
         )
     conversion = _Conversion(model, cache, progress)
-    return conversion.savedmodel(precision) if kind == "savedmodel" else conversion.onnx(precision)
+    return {"savedmodel": conversion.savedmodel, "onnx": conversion.onnx, "tensorrt": conversion.tensorrt}[kind](
+        precision
+    )
 
 
 class _Conversion:
@@ -77,6 +80,18 @@ class _Conversion:
 
     def onnx(self, precision: str) -> Artefact:
         return {"fp32": self._fp32, "fp16": self._fp16, "int8": self._int8}[precision]()
+
+    def tensorrt(self, precision: str) -> Artefact:
+        if precision != "int8":
+            return self.onnx(precision)
+        int8 = self._int8()
+
+        def build(path: Path) -> None:
+            from pytest_gpuperf.convert import placement
+
+            placement.before_operators(Path(int8.path), path)
+
+        return self._make("onnx", "int8", build, "placement.py", "onnx", source=int8.sha256)
 
     def _fp32(self) -> Artefact:
         source = self._source

@@ -51,7 +51,7 @@ class Engine(ABC):
     inside ``_open``.
     """
 
-    #: What the engine is made from: ``savedmodel``, ``onnx`` or ``none`` (the engine needs no file).
+    #: What the engine is made from: ``savedmodel``, ``onnx``, ``tensorrt`` or ``none`` (the engine needs no file).
     artefact_kind: ClassVar[str]
     #: Precisions that the engine can be asked for.
     precisions: ClassVar[tuple[str, ...]]

@@ -52,7 +52,7 @@ NUMBERS = ("min_batch", "opt_batch", "device")
 class TensorRTEngine(Engine):
     """An engine that TensorRT builds from the ONNX graph, in the graph's own precision."""
 
-    artefact_kind: ClassVar[str] = "onnx"
+    artefact_kind: ClassVar[str] = "tensorrt"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
 
     def __init__(self, spec: EngineSpec) -> None:
