@@ -94,7 +94,8 @@ def _lines(source: Source, case_id: str, old: BaselineEntry | None) -> Iterator[
         for phrase in conditions.describe(conditions.diff(new.conditions, old.conditions)):
             yield f"  {phrase}"
         was = old.provenance
-        yield f"  last: {was.kind} {was.date} {was.approver}: {was.reason or was.source}".replace("  :", ":")
+        by = f" by {was.approver}" if was.approver else ""
+        yield f"  last: {was.kind} {was.date}{by}: {was.reason or was.source}"
 
 
 def _metric(name: str, new: BaselineMetric, old: BaselineEntry | None, result: Result) -> str:
