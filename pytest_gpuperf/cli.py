@@ -21,6 +21,7 @@ COMMANDS = MappingProxyType(
         "accept": ("pytest_gpuperf.commands.accept", "accept pending baselines without questions"),
         "baseline": ("pytest_gpuperf.commands.baseline", "list, rename or remove approved baselines"),
         "merge": ("pytest_gpuperf.commands.merge", "join a baseline file that git could not merge"),
+        "report": ("pytest_gpuperf.commands.report", "make reports of results files: HTML, Markdown, JUnit and others"),
     }
 )
 """Subcommand → its module, which has ``add_arguments(parser)`` and ``run(args) -> int``, and its help."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pytest_gpuperf.records import CaseResult
 from pytest_gpuperf.report import cells
 from pytest_gpuperf.report.failure import finding_line
+from pytest_gpuperf.report.merge import Table
 from pytest_gpuperf.report.order import GREEN, counts, worst_first
 from pytest_gpuperf.report.results import Results
 from pytest_gpuperf.report.terminal import printable
@@ -14,18 +15,21 @@ from pytest_gpuperf.report.terminal import printable
 # GitHub drops a step summary of more than 1 MiB whole, and refuses a comment of more than 65,536 characters.
 SUMMARY_BYTES = 900_000
 COMMENT_BYTES = 65_536
+SMALLEST_BYTES = 2_000  # a section says something from here on
 COLUMNS = ("verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref", "accuracy", "what changed")
 _SPECIAL = {char: f"&#{ord(char)};" for char in "\\`*_[]|~$"}
 _SPECIAL |= {"@": "@\u200b", "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
-def document(results: Sequence[Results], *, limit_bytes: int = SUMMARY_BYTES) -> str:
+def document(results: Sequence[Results], tables: Sequence[Table] = (), *, limit_bytes: int = SUMMARY_BYTES) -> str:
     """Return a page with one section per session, cases worst first, of at most ``limit_bytes`` in UTF-8.
 
-    What does not fit is left out from the good end and counted.
+    Comparisons of several sessions come first. What does not fit is left out from the good end of a section, and
+    counted; each section may take an equal share.
     """
-    share = limit_bytes // max(1, len(results))
-    return "\n".join(_section(result, share - 1) for result in results)
+    share = limit_bytes // max(1, len(results) + len(tables)) - 1
+    sections = [_comparison(table, share) for table in tables] + [_section(result, share) for result in results]
+    return "\n".join(sections)
 
 
 def text(raw: str) -> str:
@@ -38,9 +42,15 @@ def code(raw: str) -> str:
     return f"<code>{text(raw)}</code>"
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     """Return a table's lines; cells are Markdown already."""
-    return [_row(titles), _row(["---"] * len(titles)), *map(_row, rows)]
+    names = list(titles)
+    return [_row(names), _row(["---"] * len(names)), *map(_row, rows)]
+
+
+def _comparison(comparison: Table, limit_bytes: int) -> str:
+    head = [f"## {text(comparison.title)}", ""] + ([text(comparison.note), ""] if comparison.note else [])
+    return _cut(head, table(map(text, comparison.columns), (map(text, row) for row in comparison.rows)), limit_bytes)
 
 
 def _section(result: Results, limit_bytes: int) -> str:

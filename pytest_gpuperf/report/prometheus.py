@@ -30,13 +30,11 @@ BASE_UNITS = {
 }
 # Telemetry that OpenTelemetry names: hw.gpu.utilization, hw.gpu.memory.usage, …
 HARDWARE = {
-    "gpu_utilization_pct": "hw_gpu_utilization_ratio",
-    "memory_utilization_pct": "hw_gpu_memory_utilization_ratio",
+    "gpu_utilisation_pct": "hw_gpu_utilization_ratio",
     "memory_used_mib": "hw_gpu_memory_usage_bytes",
-    "memory_mib": "hw_gpu_memory_limit_bytes",
     "power_w": "hw_power_watts",
     "energy_j": "hw_energy_joules",
-    "temperature_c": "hw_temperature_celsius",
+    "temperature_max_c": "hw_temperature_celsius",
 }
 _PERCENTILE = re.compile(r"^(?P<what>\w*latency)_p(?P<rank>\d+)_ms$")
 

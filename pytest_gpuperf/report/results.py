@@ -46,7 +46,7 @@ OF_CASE = (
     "path",
     "line",
 )
-OF_MEASURED = ("accuracy", "comparison", "conditions", "telemetry", "steady", "info", "notes")
+OF_MEASURED = ("accuracy", "comparison", "conditions", "telemetry", "steady", "info", "notes", "samples")
 # What ``null`` means where a number must stand: an open interval, an effect that no number of pairs would have shown.
 OPEN = {
     "comparison": {"ratio": math.nan, "lower": math.nan, "upper": math.inf, "mde_pct": math.inf},
@@ -99,6 +99,7 @@ class Case:
     steady: Steady | None = None
     info: EngineInfo | None = None
     notes: tuple[str, ...] = ()
+    samples: dict[str, tuple[float, ...]] = field(default_factory=dict)
     path: str = ""
     line: int = 0
 

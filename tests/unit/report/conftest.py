@@ -63,7 +63,7 @@ def make_measured(batch: int = 8, p50_ms: float = 0.547, **changes: object) -> M
             ratio=0.125, lower=0.1225, upper=0.1275, pairs=24, unit="block pair", mde_pct=2.1, seconds=11.0
         ),
         conditions={"precision": "fp16", "batch": str(batch), "driver": "580.95"},
-        telemetry={"gpu_utilization_pct": 93.0, "memory_used_mib": 2048.0, "power_w": 310.5, "sm_clock_mhz": None},
+        telemetry={"gpu_utilisation_pct": 93.0, "memory_used_mib": 2048.0, "power_w": 310.5, "sm_clock_mhz": None},
     )
     return dataclasses.replace(measured, **changes)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import Comparison, Metric, Steady
+from pytest_gpuperf.records import CaseResult, Comparison, Measured, Metric, Steady
 from pytest_gpuperf.report import results
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "schema" / "results.json"
@@ -50,6 +50,11 @@ def test_what_is_written_is_what_is_read(tmp_path, cases, fingerprint):
     assert got.cases == tuple(cases)
     assert got.fingerprint == fingerprint
     assert (got.profile, got.started, got.seconds, got.is_complete) == ("h200", "2026-01-13T10:00:00+00:00", 3.0, True)
+
+
+def test_no_field_of_a_record_is_forgotten():
+    assert {field.name for field in dataclasses.fields(Measured)} == {*results.OF_MEASURED, "metrics"}
+    assert {field.name for field in dataclasses.fields(CaseResult)} == {*results.OF_CASE, "verdict", "measured"}
 
 
 def test_an_interrupted_session_without_a_machine(tmp_path):

@@ -1,0 +1,66 @@
+"""``gpuperf report``: make reports from results, whenever and wherever."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_gpuperf.errors import ConfigError
+from pytest_gpuperf.report import formats, merge, results
+from pytest_gpuperf.report.results import Results
+
+PAIR = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument(
+        "results",
+        nargs="+",
+        type=Path,
+        metavar="RESULTS.json",
+        help="results of one session each; those of several server profiles are shown side by side",
+    )
+    parser.add_argument(
+        "--format",
+        default="markdown",
+        metavar="FORMAT,…",
+        help=f"{', '.join(formats.FORMATS)} (default: markdown)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the files (default: print, if there is only one)"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="two files: what changed from the first to the second (html, markdown)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the reports; 0 when all are written."""
+    names = [name.strip() for name in args.format.split(",") if name.strip()]
+    formats.check(names)
+    sessions = [results.read(path) for path in args.results]
+    rendered = formats.render(names, sessions, _tables(sessions, is_comparison=args.compare))
+    if args.out is not None:
+        for path in formats.write(args.out, rendered):
+            sys.stdout.write(f"wrote {path}\n")
+        return 0
+    if len(rendered) != 1:
+        raise ConfigError(
+            "several files cannot be printed at once", got=", ".join(rendered) or "no format", hint="add --out DIR"
+        )
+    (text,) = rendered.values()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    return 0
+
+
+def _tables(sessions: Sequence[Results], *, is_comparison: bool) -> list[merge.Table]:
+    if not is_comparison:
+        return merge.side_by_side(sessions) if len({session.profile for session in sessions}) > 1 else []
+    if len(sessions) != PAIR:
+        raise ConfigError(
+            "--compare takes two results files", got=f"{len(sessions)}", hint="name the earlier run first"
+        )
+    return [merge.compare(*sessions)]
