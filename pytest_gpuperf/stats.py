@@ -112,6 +112,20 @@ def percentile_bounds(values: Sequence[float], q: float, confidence: float = 0.9
     return ordered[lower - 1], ordered[upper - 1]
 
 
+def percentile_ratio_bounds(
+    candidate: Sequence[float], reference: Sequence[float], q: float, confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Return distribution-free bounds of the ratio of two ``q`` quantiles of positive values, or ``None``.
+
+    Each side gets bounds at half the error rate, so that both hold at ``confidence`` (Bonferroni).
+    """
+    each = 1 - (1 - confidence) / 2
+    above, below = percentile_bounds(candidate, q, each), percentile_bounds(reference, q, each)
+    if above is None or below is None:
+        return None
+    return above[0] / below[1], above[1] / below[0]
+
+
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return exact two-sided bounds (Clopper and Pearson, 1934) of a proportion: ``k`` successes in ``n`` trials."""
     from scipy.special import betaincinv

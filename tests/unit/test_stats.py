@@ -109,6 +109,13 @@ def test_percentile_bounds_cover(n, q, confidence):
         assert lower <= stats.percentile(range(1, n + 1), q) <= upper
 
 
+def test_percentile_ratio_bounds_are_the_worst_of_both_sides():
+    low, high = stats.percentile_bounds(range(1, 101), 0.5, 0.975)
+    ratio = stats.percentile_ratio_bounds([2 * x for x in range(1, 101)], range(1, 101), 0.5)
+    assert ratio == pytest.approx((2 * low / high, 2 * high / low))
+    assert stats.percentile_ratio_bounds(range(1, 9), range(1, 101), 0.99) is None
+
+
 def test_clopper_pearson():
     assert stats.clopper_pearson(0, 640) == (0, pytest.approx(1 - 0.025 ** (1 / 640)))
     assert stats.clopper_pearson(10, 10) == (pytest.approx(0.025**0.1), 1)
