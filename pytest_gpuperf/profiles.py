@@ -173,8 +173,8 @@ def _read(path: Path) -> ServerProfile:
         time_budget_s=top.number("time_budget_s"),
         path=str(path),
         peaks_source=peaks.text("source") if peaks.values else "",
-        peaks={peak: peaks.number(peak) for peak in get_args(Peak) if peak in peaks.values},
-        power_limit_w=power.number("limit_w") if "limit_w" in power.values else None,
+        peaks={peak: peaks.number(peak) for peak in get_args(Peak) if peaks.has(peak)},
+        power_limit_w=power.number("limit_w") if power.has("limit_w") else None,
         clocks="locked" if power.one_of("clocks", get_args(Clocks), "default") == "locked" else "default",
         server={key: str(server.scalar(key)) for key in server.rest()},
     )
@@ -197,6 +197,6 @@ def _match(rules: Table) -> Match:
         device="gpu",
         names=rules.texts("names"),
         count=(int(low), int(high)),
-        memory_gib=rules.span("memory_gib") if "memory_gib" in rules.values else None,
-        mig=rules.flag("mig") if "mig" in rules.values else None,
+        memory_gib=rules.span("memory_gib") if rules.has("memory_gib") else None,
+        mig=rules.flag("mig") if rules.has("mig") else None,
     )

@@ -71,8 +71,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--gpu", help="UUID of the GPU to read; the host alone when left out")
     parser.add_argument("--hz", type=float, required=True)
     parser.add_argument("--deadline-s", type=float, required=True)
+    parser.add_argument("pids", type=int, nargs="*", help="processes to watch from the start")
     options = parser.parse_args(argv)
     pids = Pids()
+    pids.watched = tuple(options.pids)
     reader = Reader([*host_gauges(pids), *(gpu_gauges(options.gpu, pids) if options.gpu else [])], options.hz)
     reader.start()
     while True:

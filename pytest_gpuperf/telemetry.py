@@ -54,6 +54,7 @@ class Sampler:
         hz = hz or (GPU_HZ if device else CPU_HZ)
         command = [sys.executable, "-m", "pytest_gpuperf.sampler", f"--hz={hz}", f"--deadline-s={deadline_s}"]
         command += [f"--gpu={device}"] if device else []
+        command += map(str, pids)
         try:
             # Written and read through two handles, each with its place in the file; the name is not needed after that.
             with tempfile.NamedTemporaryFile("a", prefix="gpuperf-telemetry-") as writer:
@@ -63,9 +64,7 @@ class Sampler:
                 )
         except OSError as error:
             raise InfraError("the telemetry sampler cannot be started", got=str(error)) from error
-        sampler = cls(process, output, hz)
-        sampler.watch(pids)
-        return sampler
+        return cls(process, output, hz)
 
     @property
     def pid(self) -> int:

@@ -55,6 +55,11 @@ class Table:
             raise self.error(key, "nothing: the key is missing", "a value")
         return self.values[key]
 
+    def has(self, key: str) -> bool:
+        """Return whether an optional key is there."""
+        self.asked.append(key)
+        return key in self.values
+
     def rest(self) -> list[str]:
         """Return the keys that nothing has asked for yet."""
         return [key for key in self.values if key not in self.asked]
@@ -62,7 +67,7 @@ class Table:
     def finish(self) -> None:
         """Refuse every key that nothing has asked for."""
         for key in self.rest():
-            raise self.error(key, "an unknown key", f"one of {', '.join(self.asked)}")
+            raise self.error(key, "an unknown key", f"one of {', '.join(dict.fromkeys(self.asked))}")
 
     def table(self, key: str) -> Table:
         """Return a table below this one; a missing one is empty."""
@@ -88,8 +93,7 @@ class Table:
 
     def one_of(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
         """Return one of ``choices``; a missing key gives ``default`` when there is one."""
-        if default is not None and key not in self.values:
-            self.asked.append(key)
+        if default is not None and not self.has(key):
             return default
         value = self.text(key)
         if value not in choices:
