@@ -76,11 +76,13 @@ def lock(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
     try:
         _acquire(handle, path, timeout_s)
         with suppress(OSError):  # a full disk must not keep the lock from working, only from being named
-            os.truncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            holder = f"process {os.getpid()} on {socket.gethostname()}".encode()
+            os.pwrite(handle, holder, 0)
+            os.truncate(handle, len(holder))
         yield
     finally:
         os.close(handle)
+        time.sleep(1.5 * POLL_S)  # whoever waits looks before this process can come back
 
 
 def _acquire(handle: int, path: Path, timeout_s: float) -> None:

@@ -1,0 +1,124 @@
+"""How the baseline store bears kill -9 and many writers: `python benchmarks/store.py [--kills N] [--rounds N]`.
+
+Two figures, counted and not timed: of N writers killed in the middle of a write, how many left a file that cannot be
+read or is a mixture, and how many stray files are left after the sweep of the next start; of 8 writers adding entries at once, how
+many entries were lost. The foil is what `open(path, "w")` does under the same kills.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pytest_gpuperf import baselines, files
+from pytest_gpuperf.errors import BaselineError
+from pytest_gpuperf.records import BaselineEntry, Metric, Provenance
+
+CASES = 50
+
+
+def entry(value: float) -> BaselineEntry:
+    """Return an entry of about the size of a real one."""
+    return baselines.summarise(
+        {name: Metric(value=value, unit="ms") for name in ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms")},
+        {"latency_p50_ms": [value] * 5},
+        conditions={f"condition_{i}": "x" * 40 for i in range(20)},
+        provenance=Provenance(kind="measured", date="2026-11-22", reason="benchmark"),
+    )
+
+
+def generation(number: int) -> bytes:
+    """Return a whole file whose entries all carry the same number."""
+    cases = {f"a.py::t[{case}]": entry(number) for case in range(CASES)}
+    return baselines.encode(baselines.Suite(profile="a40", suite="s", entries=cases))
+
+
+def write_plainly(path: Path, content: bytes) -> None:
+    """Write as most programs do."""
+    with path.open("wb") as file:
+        file.write(content)
+
+
+def killed(path: Path, kills: int, write: Callable[[Path, bytes], None]) -> tuple[int, int]:
+    """Fork a writer that does nothing but write, kill it at a random moment, look.
+
+    Returns:
+        Files that were damaged, and how often the kill hit a write, by the temporary files it left.
+    """
+    contents = [generation(1), generation(2)]
+    files.write_bytes(path, contents[0])
+    damaged = strays = 0
+    for _ in range(kills):
+        ready, told = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(told, b"!")
+            for content in itertools.cycle(contents):
+                write(path, content)
+        os.read(ready, 1)
+        os.close(ready)
+        os.close(told)
+        time.sleep(random.uniform(0, 0.03))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        try:
+            entries = baselines.read(path).entries.values()
+            is_whole = len(entries) == CASES and len({e.metrics["latency_p50_ms"].value for e in entries}) == 1
+        except BaselineError:
+            is_whole = False
+        if not is_whole:
+            damaged += 1
+            files.write_bytes(path, contents[0])
+        strays += len(files.sweep(path.parent))
+    return damaged, strays
+
+
+def raced(path: Path, writers: int, rounds: int) -> int:
+    """Let writers add entries at the same time; return how many were lost."""
+    children = []
+    for writer in range(writers):
+        child = os.fork()
+        if child == 0:
+            for i in range(rounds):
+                baselines.update(path, {f"a.py::t[{writer}-{i}]": entry(1.0 + i)})
+            os._exit(0)
+        children.append(child)
+    failed = sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children)
+    if failed:
+        print(f"{failed} writers failed", file=sys.stderr)
+    return writers * rounds - len(baselines.read(path).entries)
+
+
+def main() -> None:
+    """Run both and print the table of docs/measurements.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--writers", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=100)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store" / "a40" / "s.json"
+        damaged, met = killed(path, args.kills, files.write_bytes)
+        left = len(list(path.parent.glob(".*.tmp")))
+        print(
+            f"| kill -9 during writing | {args.kills} | {damaged} damaged | {met} hit a write, {left} strays after the next start |"
+        )
+        foil = max(1, args.kills // 10)
+        damaged, _ = killed(Path(folder) / "foil" / "a40" / "s.json", foil, write_plainly)
+        print(f"| the same with open(path, 'w') | {foil} | {damaged} damaged | |")
+        lost = raced(Path(folder) / "race" / "a40" / "s.json", args.writers, args.rounds)
+        print(
+            f"| {args.writers} writers x {args.rounds} rounds | {args.writers * args.rounds} entries | {lost} lost | |"
+        )
+
+
+if __name__ == "__main__":
+    main()
