@@ -13,7 +13,7 @@
  *   nvmlInitWithFlags = segv                     die by SIGSEGV
  *
  * Struct layouts follow nvidia-ml-py's, which is what the tests call this through. Missing functions are made by the
- * linker (see conftest.py), not here.
+ * linker (see tests/fakes/nvml.py), not here.
  */
 #include <signal.h>
 #include <stdio.h>

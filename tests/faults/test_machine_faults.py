@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes.nvml import FakeNvml
 
 from pytest_gpuperf import hardware, health, incidents, profiles
 from pytest_gpuperf.errors import ConfigError, InfraError
 from pytest_gpuperf.health import Problem
 from pytest_gpuperf.records import Status
 from pytest_gpuperf.telemetry import Sampler
-from tests.conftest import FakeNvml
 
 INFRA, INCONCLUSIVE, NOTE = Status.INFRA, Status.INCONCLUSIVE, None
 UUID = "GPU-00000000-aaaa-bbbb-cccc-dddddddddddd"
