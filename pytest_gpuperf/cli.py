@@ -22,6 +22,9 @@ COMMANDS = MappingProxyType(
         "baseline": ("pytest_gpuperf.commands.baseline", "list, rename or remove approved baselines"),
         "merge": ("pytest_gpuperf.commands.merge", "join a baseline file that git could not merge"),
         "report": ("pytest_gpuperf.commands.report", "make reports of results files: HTML, Markdown, JUnit and others"),
+        "doctor": ("pytest_gpuperf.commands.doctor", "check whether this machine and its packages are fit to measure"),
+        "profiles": ("pytest_gpuperf.commands.profiles", "list or explain server profiles; write one for this machine"),
+        "max-batch": ("pytest_gpuperf.commands.max_batch", "find the largest batch that fits into memory"),
     }
 )
 """Subcommand → its module, which has ``add_arguments(parser)`` and ``run(args) -> int``, and its help."""
