@@ -1,8 +1,8 @@
 """How the baseline store bears kill -9 and many writers: `python benchmarks/store.py [--kills N] [--rounds N]`.
 
 Two figures, counted and not timed: of N writers killed in the middle of a write, how many left a file that cannot be
-read or is a mixture, and how many stray files are left after the sweep of the next start; of 8 writers adding entries at once, how
-many entries were lost. The foil is what `open(path, "w")` does under the same kills.
+read or is a mixture, and how many stray files are left after the sweep of the next start; of 8 writers that add entries
+at once, how many entries were lost. The foil is what `open(path, "w")` does under the same kills.
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ def main() -> None:
         path = Path(folder) / "store" / "a40" / "s.json"
         damaged, met = killed(path, args.kills, files.write_bytes)
         left = len(list(path.parent.glob(".*.tmp")))
-        print(
-            f"| kill -9 during writing | {args.kills} | {damaged} damaged | {met} hit a write, {left} strays after the next start |"
-        )
+        print(f"| kill -9 during writing | {args.kills} | {damaged} damaged | {met} hit a write, then {left} strays |")
         foil = max(1, args.kills // 10)
         damaged, _ = killed(Path(folder) / "foil" / "a40" / "s.json", foil, write_plainly)
         print(f"| the same with open(path, 'w') | {foil} | {damaged} damaged | |")
