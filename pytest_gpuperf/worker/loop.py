@@ -36,6 +36,8 @@ WINDOW = 4
 MAX_DRIFT_PCT = 3.0
 #: Largest difference between any two groups of the window: the noise.
 MAX_SPREAD_PCT = 10.0
+#: How often a volley looks whether all of its lanes have completed a call: rarely, it takes time from them.
+POLL_S = 0.01
 #: Stamps that one block can hold (8 MB).
 MAX_CALLS = 1_000_000
 
@@ -103,9 +105,10 @@ class Loop:
     def volley(self, *, in_flight: int, seconds: float) -> Volley:
         """Keep ``in_flight`` calls outstanding, each from a thread with bindings of its own.
 
-        A lane's first call is ramp-up and not counted; its rate is the calls after that over the time between its
-        first and last completion. Lanes run on, uncounted, until all of them are done, so that no counted call has the
-        machine to itself. ``seconds`` of the result is such that ``calls / seconds`` is the sum of the lanes' rates.
+        The window begins when every lane has completed a call (ramp-up is not counted), lasts at least ``seconds``, and
+        ends when every lane has completed one more; until then all lanes run. Beginning and end are completions, so
+        long calls are not cut, and one window serves all lanes: a lane that the system starved counts for what it did,
+        not for how fast it was while it ran.
 
         Raises:
             EngineError: a lane failed, or its outputs changed while it was timed.
@@ -117,12 +120,11 @@ class Loop:
         shares = [range(lane, len(self._bindings), in_flight) for lane in range(in_flight)]
         lanes = [_Lane([self._bindings[index].run for index in share]) for share in shares]
         with _quiet():
-            _race(lanes, seconds)
+            began, ended = _race(lanes, seconds)
         for share, lane in zip(shares, lanes, strict=True):
             self._check(share[lane.last])
-        counted = [len(lane.stamps) - 1 for lane in lanes]
-        rate = sum(n / (lane.stamps[-1] - lane.stamps[0]) for n, lane in zip(counted, lanes, strict=True))
-        return Volley(in_flight=in_flight, calls=sum(counted), batch=self._batch, seconds=sum(counted) / rate / 1e9)
+        calls = sum(began < stamp <= ended for lane in lanes for stamp in lane.stamps)
+        return Volley(in_flight=in_flight, calls=calls, batch=self._batch, seconds=(ended - began) / 1e9)
 
     def close(self) -> None:
         """Drop the bindings, so that the engine can be freed, and let the collector see everything again."""
@@ -175,7 +177,7 @@ class Loop:
 
 
 class _Lane:
-    """One thread of a volley: the runs it rotates over and the times at which its counted calls ended."""
+    """One thread of a volley: the runs it rotates over and the times at which they were completed."""
 
     def __init__(self, runs: Sequence[Callable[[], None]]) -> None:
         self.runs = runs
@@ -183,42 +185,47 @@ class _Lane:
         self.last = 0
         self.error: Exception | None = None
 
-    def run(self, until: int, waiting: threading.Semaphore, stop: threading.Event) -> None:
-        is_counting = True
+    def run(self, stop: threading.Event) -> None:
         try:
             for index, run in cycle(enumerate(self.runs)):
                 run()
-                now = perf_counter_ns()
+                self.stamps.append(perf_counter_ns())
                 self.last = index
-                if is_counting:
-                    self.stamps.append(now)
-                    if now >= until and len(self.stamps) > 1:
-                        is_counting = False
-                        waiting.release()
                 if stop.is_set():
                     return
         except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
             self.error = error
             stop.set()
-            waiting.release()
+
+    def completed_after(self, moment: int) -> bool:
+        return bool(self.stamps) and self.stamps[-1] > moment
 
 
-def _race(lanes: Sequence[_Lane], seconds: float) -> None:
-    waiting, stop = threading.Semaphore(0), threading.Event()
-    until = perf_counter_ns() + int(seconds * 1e9)
-    threads = [threading.Thread(target=lane.run, args=(until, waiting, stop), daemon=True) for lane in lanes]
+def _race(lanes: Sequence[_Lane], seconds: float) -> tuple[int, int]:
+    """Run the lanes side by side and return the window, in ``perf_counter_ns``."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=lane.run, args=(stop,), daemon=True) for lane in lanes]
     for thread in threads:
         thread.start()
-    for _ in threads:
-        waiting.acquire()
-        if stop.is_set():
-            break
+    _wait_for_all(lanes, 0, stop)
+    stop.wait(seconds)
+    over = perf_counter_ns()
+    _wait_for_all(lanes, over, stop)
     stop.set()
     for thread in threads:
         thread.join()
     for lane in lanes:
         if lane.error is not None:
             raise lane.error
+    began = max(lane.stamps[0] for lane in lanes)
+    ended = max(next(stamp for stamp in lane.stamps if stamp > over) for lane in lanes)
+    return began, ended
+
+
+def _wait_for_all(lanes: Sequence[_Lane], moment: int, stop: threading.Event) -> None:
+    """Wait until every lane has completed a call after ``moment``, or one has failed."""
+    while not all(lane.completed_after(moment) for lane in lanes) and not stop.wait(POLL_S):
+        pass
 
 
 def _judge(medians: Sequence[float]) -> tuple[float, bool]:

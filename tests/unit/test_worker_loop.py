@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,7 +99,7 @@ def test_warm_up_that_never_settles_says_so() -> None:
         steady = loop.warm_up(max_s=0.9)
     assert not steady.is_steady
     assert steady.warmup_s >= 0.9
-    assert steady.drift_pct > 15
+    assert steady.drift_pct > 5
 
 
 @pytest.mark.parametrize(
@@ -120,6 +123,32 @@ def test_volleys_count_calls_of_all_lanes_and_multiply_nothing_themselves() -> N
         assert 4 <= volley.calls < engine.runs
         # Four sleepers at once: more than two calls per scripted latency, whatever the machine.
         assert volley.calls / volley.seconds * 0.010 > 2
+
+
+def test_a_volley_does_not_count_a_starved_lane_as_if_it_had_run_all_the_time() -> None:
+    """Lanes that run in turns, some calls long, are each fast while they run; together they are one engine.
+
+    The sum of the lanes' own rates would be several times what one engine that takes 2 ms a call can do.
+    """
+    engine_is_free, turn_ends = threading.Lock(), itertools.cycle([False] * 59 + [True])
+
+    def run_in_turns() -> None:
+        if not mine.__dict__.get("turn"):
+            mine.turn = engine_is_free.acquire(timeout=1)  # not for ever: the last one keeps its turn
+        time.sleep(0.002)
+        if mine.turn and next(turn_ends):
+            mine.turn = False
+            engine_is_free.release()
+            time.sleep(0.001)
+
+    mine = threading.local()
+    with loop_of() as (loop, _):
+        loop.volley(in_flight=4, seconds=0)  # binds four
+        for binding in loop._bindings:
+            binding.run = run_in_turns
+        volley = loop.volley(in_flight=4, seconds=0.2)
+    assert volley.calls >= 20
+    assert volley.calls / volley.seconds <= 1.05 / 0.002
 
 
 def test_volleys_bind_more_when_there_are_fewer_batches_than_lanes() -> None:
