@@ -10,6 +10,7 @@ weights alone (transposed kernels, batch normalization into convolutions), which
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -153,6 +154,7 @@ def _converted(graph: Any, function: Any, weights: dict[str, Any]) -> Any:
     outputs = [tensor.name for tensor in function.outputs]
     renamed = {tensor: tensor.partition(":")[0] for tensor in inputs} | dict(zip(outputs, names, strict=True))
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"  # a failed pass is an error, so no pass needs a copy to go back to
     try:
         model, _ = tf2onnx.convert.from_graph_def(
             graph,
@@ -167,7 +169,7 @@ def _converted(graph: Any, function: Any, weights: dict[str, Any]) -> Any:
 
 
 def _initializers(model: Any, weights: dict[str, Any]) -> list[Any]:
-    """Take the weights off the inputs of ``model`` and return them as initializers."""
+    """Take the weights off the inputs of ``model`` and return them as initializers; name the batch dimension."""
     from onnx import numpy_helper
 
     kept, found = [], []
@@ -179,6 +181,8 @@ def _initializers(model: Any, weights: dict[str, Any]) -> list[Any]:
             found.append(numpy_helper.from_array(value, tensor.name))
     del model.graph.input[:]
     model.graph.input.extend(kept)
+    for tensor in [*kept, *model.graph.output]:
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
     return found
 
 

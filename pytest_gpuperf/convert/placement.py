@@ -2,7 +2,8 @@
 
 ONNX Runtime fuses a convolution to INT8 only between two pairs. TensorRT fuses convolution, sum and activation into
 one kernel that writes INT8, unless a pair stands between them: then each activation becomes a kernel of its own, which
-reads and writes the whole tensor (TensorRT's developer guide, "Q/DQ layer-placement recommendations").
+reads and writes the whole tensor (TensorRT's developer guide, "Q/DQ layer-placement recommendations"). And TensorRT 8
+knows no INT8 constants: weights must be FP32 with a pair of their own, which every release folds into INT8 weights.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def before_operators(source: Path, target: Path) -> None:
     for pair in _pairs(graph):
         if _is_behind(pair) or _joins_a_sum(pair, joined):
             _remove(graph, pair)
+    _restore_weights(graph)
     onnx.checker.check_model(model)
     onnx.save(model, target)
 
@@ -99,3 +101,29 @@ def _remove(graph: Any, pair: Pair) -> None:
                 node.input[index] = kept
     graph.node.remove(pair.quantize)
     graph.node.remove(pair.dequantize)
+
+
+def _restore_weights(graph: Any) -> None:
+    """Give each INT8 constant its FP32 values back, and a QuantizeLinear that makes the very same INT8 of them."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for index, node in reversed(list(enumerate(graph.node))):
+        stored = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if stored is None or stored.data_type != TensorProto.INT8:
+            continue
+        values = numpy_helper.to_array(stored).astype(np.float32)
+        scale = numpy_helper.to_array(constants[node.input[1]])
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+        if scale.size > 1:
+            scale = scale.reshape([-1 if at == axis % values.ndim else 1 for at in range(values.ndim)])
+        name = f"{stored.name}/fp32"
+        graph.initializer.append(numpy_helper.from_array(values * scale, name))
+        quantize = helper.make_node(
+            "QuantizeLinear", [name, *node.input[1:]], [f"{name}/int8"], name=f"{node.name}/quantize", axis=axis
+        )
+        node.input[0] = quantize.output[0]
+        graph.node.insert(index, quantize)
+        if not any(stored.name in other.input for other in graph.node):
+            graph.initializer.remove(stored)

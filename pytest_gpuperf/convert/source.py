@@ -160,13 +160,14 @@ def find(model: Model, progress: Progress) -> Source:
 
 def versions(*packages: str) -> dict[str, str]:
     """Return the installed versions, without importing anything; ``none`` where a package is missing."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
-    return found
+    return {package: _version(package) for package in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
 def _weights(model: Model) -> Path | None:

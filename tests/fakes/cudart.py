@@ -1,7 +1,9 @@
-"""``cuda.bindings.runtime`` without a GPU: device memory is host memory, streams run at once, calls can be made to fail.
+"""``cuda.bindings.runtime`` without a GPU: device memory is host memory, streams run at once.
 
-Set ``fail["cudaGraphLaunch"] = 700`` to make a call return an error.
+Calls can be made to fail: ``fail["cudaGraphLaunch"] = 700``.
 """
+
+# ruff: noqa: N802, N816, PLW0603 - names are CUDA's
 
 from __future__ import annotations
 
@@ -95,6 +97,15 @@ def cudaFreeHost(address: int) -> Any:
 def cudaMemcpyAsync(target: int, source: int, size: int, kind: int, stream: int) -> Any:
     do(lambda: ctypes.memmove(target, source, size))
     return _call("cudaMemcpyAsync")
+
+
+def cudaMemcpy(target: int, source: int, size: int, kind: int) -> Any:
+    ctypes.memmove(target, source, size)
+    return _call("cudaMemcpy")
+
+
+def cudaEventCreate() -> Any:
+    return cudaEventCreateWithFlags(0)
 
 
 def cudaStreamCreateWithFlags(flags: int) -> Any:

@@ -71,6 +71,9 @@ class Engine:
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         return [(1, 4), (1, 4), (self.content["max_batch"], 4)]
 
+    def serialize(self) -> bytes:
+        return json.dumps(self.content).encode()
+
     def create_execution_context(self) -> Context | None:
         return None if "create_execution_context" in refuse else Context(self)
 

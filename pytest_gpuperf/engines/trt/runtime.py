@@ -44,6 +44,7 @@ class Lane:
         self.stream = loaded.keep(cuda.Stream())
         self.lock = threading.Lock()
         self.bound: object = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self.context = loaded.engine.create_execution_context()
         if self.context is None:
             raise EngineError(
@@ -55,7 +56,10 @@ class Lane:
         self.stream.synchronize()
 
     def set_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        """Set an input's shape; raises :class:`ConfigError` outside of the shape profile."""
+        """Set an input's shape, unless it is set already; raises :class:`ConfigError` outside of the shape profile."""
+        if self._shapes.get(name) == shape:
+            return
+        self._shapes.pop(name, None)
         if not self.context.set_input_shape(name, shape):
             profile = self.context.active_optimization_profile
             least, _, most = self.context.engine.get_tensor_profile_shape(name, profile)
@@ -65,6 +69,7 @@ class Lane:
                 expected=f"{tuple(least)} … {tuple(most)}",
                 hint="ask for an engine with another max_batch or min_batch",
             )
+        self._shapes[name] = shape
 
 
 class Loaded:

@@ -145,6 +145,8 @@ def _import(package: str) -> Release | Exception:
 def parser_error(error: Any) -> str:
     """Return node, op and reason of a parser error in one line."""
     reason = " ".join(str(error.desc()).split())
+    if getattr(error.code(), "name", "") == "UNSUPPORTED_NODE" and reason in {"", "false"}:
+        reason = "TensorRT does not support this operator"
     if not hasattr(error, "node_name"):
         return f"node #{error.node()}: {reason}"
     return f"node {error.node_name()!r} (op {error.node_operator() or 'unknown'}): {reason}"
