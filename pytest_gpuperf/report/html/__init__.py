@@ -89,16 +89,13 @@ def _details(sessions: Sequence[tuple[Results, list[_Entry]]], room: int) -> tup
     """Write details, worst case first; of several sessions, each gets an equal share of the room."""
     details: dict[str, Markup] = {}
     for result, entries in sessions:
-        written = []
         left = room // len(sessions)
         for entry in entries:
-            if left <= 0:
+            text = _fragment("case.html", entry=entry, profile=result.profile, rows=_figures(entry.case))
+            left -= len(text.encode()) + len(f'<a href="#{entry.anchor}"></a>')
+            if left < 0:
                 break
-            written.append(_fragment("case.html", entry=entry, profile=result.profile, rows=_figures(entry.case)))
-            left -= len(written[-1].encode()) + len('<a href="#"></a>') + len(entry.anchor)
-        if left < 0:
-            written.pop()
-        details |= {entry.anchor: text for entry, text in zip(entries, written, strict=False)}
+            details[entry.anchor] = text
     return details, sum(len(entries) for _, entries in sessions) - len(details)
 
 

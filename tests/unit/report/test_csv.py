@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import io
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_gpuperf.records import Status
@@ -34,6 +34,8 @@ def test_a_case_without_numbers_is_not_lost(case):
     assert (row["verdict"], row["metric"], row["value"]) == ("infra", "", "")
 
 
+@example("=1+1", "@SUM(A1)")
+@example("+1", "-1")
 @given(st.text(), st.text())
 def test_text_survives_and_never_becomes_a_formula(name, reason):
     row = rows(make_case(model=name, reason=reason, status=Status.NEW))[0]

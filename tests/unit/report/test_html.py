@@ -170,6 +170,12 @@ def test_500_cases_fit_and_what_is_left_out_is_counted(status):
     assert all(f"test_{n}[8]" in text for n in range(500))
 
 
+def test_a_table_that_fills_the_page_leaves_no_room_for_details(cases):
+    text = html.document([session(cases)], limit_bytes=5_000)
+    assert "<details" not in text
+    assert all(case.id in text for case in cases)
+
+
 def test_an_empty_and_interrupted_session():
     words = " ".join(Page(html.document([session([], fingerprint=None, is_complete=False)])).words)
     assert "no case was measured" in words

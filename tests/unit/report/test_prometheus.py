@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_gpuperf.report import prometheus
 from pytest_gpuperf.report.results import Results
+from pytest_gpuperf.report.terminal import printable
 from tests.unit.report.conftest import make_case
 
 LABELS = (
@@ -55,6 +56,9 @@ def test_no_series_occurs_twice(case):
     assert f"gpuperf_case_duration_seconds{{{LABELS}}} 2" in lines
 
 
+@example('a"} 1')
+@example("a\\")
+@example("a\nb 1")
 @given(st.text())
 def test_the_reference_parsers_read_it_back(text):
     parser = pytest.importorskip("prometheus_client.parser")
@@ -64,3 +68,4 @@ def test_the_reference_parsers_read_it_back(text):
         families = {family.name: family for family in parse(document)}
         p50 = [sample for sample in families["gpuperf_latency_seconds"].samples if sample.labels["quantile"] == "0.5"]
         assert p50[0].value == 0.000547
+        assert p50[0].labels["model"] == printable(text)
