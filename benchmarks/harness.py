@@ -2,9 +2,9 @@
 
     python benchmarks/harness.py [--seconds 5] [--json FILE]
 
-The work is a spin of known length by ``CLOCK_MONOTONIC_RAW``, a clock that the harness does not use, run in a real
-measuring process. Exit status 1 when the 1 ms or 10 ms spin is read more than 1 % wrong, or when an empty call costs
-more than 10 µs.
+The work is a spin by ``CLOCK_MONOTONIC_RAW``, a clock that the harness does not use, run in a real measuring process.
+It says itself how long it took, so an interruption by the system is part of the truth and no error. Exit status 1 when
+the 1 ms or 10 ms spin is read more than 1 % wrong, or when an empty call costs more than 10 µs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,14 @@ class SpinEngine(Engine):
 
     def _open(self, artefact: Artefact, cache: Path, progress: Progress) -> EngineInfo:  # noqa: ARG002
         return EngineInfo(
-            kind="spin", device="cpu", provider="spin", precision="fp32", artefact=artefact, inputs=(), outputs=()
+            kind="spin",
+            device="cpu",
+            provider="spin",
+            precision="fp32",
+            artefact=artefact,
+            inputs=(),
+            outputs=(),
+            has_device_clock=self.spec.options["ms"] != "0",
         )
 
     def _bind(self, batch: Arrays) -> Binding:  # noqa: ARG002
@@ -67,9 +74,14 @@ class SpinBinding(EmptyBinding):
         self._length_ns = length_ns
 
     def run(self) -> None:
-        until = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) + self._length_ns
-        while time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) < until:
-            pass
+        started = now = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+        while now - started < self._length_ns:
+            now = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+        self._took_ns = now - started
+
+    def device_ns(self) -> int:
+        """Return what the spin itself says that it took: longer than wanted where the system interrupted it."""
+        return self._took_ns
 
 
 def zeros(samples: int, seed: int) -> dict[str, Any]:  # noqa: ARG001
@@ -82,7 +94,7 @@ def spinning(ms: float, folder: Path) -> Iterator[Worker]:
     model = Model(name="spin", source="none", inputs="harness.py:zeros", root=str(Path(__file__).parent))
     worker = Worker.start(log=folder / "log")
     try:
-        spec = EngineSpec(kind="harness:SpinEngine", model=model, options={"ms": str(ms)})
+        spec = EngineSpec(kind="harness:SpinEngine", model=model, options={"ms": f"{ms:g}"})
         batches = BatchSpec(inputs=model.inputs, batch=1, samples=8, root=model.root)
         worker.open(spec, batches, cache=folder, progress=lambda _: None)
         worker.warm_up(max_s=2)
@@ -95,14 +107,14 @@ def read_length(ms: float, seconds: float, folder: Path) -> dict[str, float]:
     """Return how a spin of ``ms`` milliseconds is read."""
     with spinning(ms, folder) as worker:
         block = worker.measure(seconds=seconds, max_calls=100_000)
-    values = sorted(ns / 1e6 for ns in block.host_ns)
-    median = statistics.median(values)
+    errors = sorted((read / took - 1) * 100 for read, took in zip(block.host_ns, block.device_ns, strict=True))
     return {
         "length_ms": ms,
-        "calls": len(values),
-        "p50_ms": median,
-        "p90_ms": values[len(values) * 9 // 10],
-        "error_pct": (median / ms - 1) * 100,
+        "calls": len(errors),
+        "took_p50_ms": statistics.median(block.device_ns) / 1e6,
+        "read_p50_ms": statistics.median(block.host_ns) / 1e6,
+        "error_p50_pct": statistics.median(errors),
+        "error_p99_pct": errors[len(errors) * 99 // 100],
     }
 
 
@@ -127,11 +139,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         lengths = [read_length(ms, arguments.seconds, Path(folder)) for ms in LENGTHS_MS]
         overhead = read_overhead(arguments.seconds, Path(folder))
-    print("| spin | calls | p50 read | p90 read | error of p50 |\n|---|---|---|---|---|")
+    print("| spin | calls | p50 took | p50 read | error of a call, p50 | p99 |\n|---|---|---|---|---|---|")
     for row in lengths:
         print(
-            f"| {row['length_ms']:g} ms | {row['calls']} | {row['p50_ms']:.5f} ms | {row['p90_ms']:.5f} ms "
-            f"| {row['error_pct']:+.3f} % |"
+            f"| {row['length_ms']:g} ms | {row['calls']} | {row['took_p50_ms']:.5f} ms | {row['read_p50_ms']:.5f} ms "
+            f"| {row['error_p50_pct']:+.3f} % | {row['error_p99_pct']:+.3f} % |"
         )
     print("\n| empty call | µs |\n|---|---|")
     print(f"| in the reading | {overhead['reading_us']:.2f} |")
@@ -141,7 +153,7 @@ def main() -> int:
     print(f"\n{json.dumps(result)}")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-    wrong = any(abs(row["error_pct"]) > MAX_ERROR_PCT for row in lengths if row["length_ms"] >= 1)
+    wrong = any(abs(row["error_p50_pct"]) > MAX_ERROR_PCT for row in lengths if row["length_ms"] >= 1)
     return int(wrong or overhead["block_us"] > MAX_OVERHEAD_US)
 
 
