@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_gpuperf.records import CaseResult
-from pytest_gpuperf.report.failure import finding_line
-from pytest_gpuperf.report.order import GREEN, failed
+from pytest_gpuperf.report import cells
+from pytest_gpuperf.report.order import failed
 from pytest_gpuperf.report.terminal import printable
 
 LIMIT = 10  # more than ten of a level per step are not shown
@@ -27,10 +27,8 @@ def _line(case: CaseResult) -> str:
     place = {"file": path, "title": f"{case.verdict.status.value}: {case.id.rpartition('::')[2]}"}
     if case.line:
         place["line"] = str(case.line)
-    told = [case.verdict.reason]
-    told += [finding_line(finding) for finding in case.verdict.findings if finding.status not in GREEN]
     properties = ",".join(f"{name}={_property(value)}" for name, value in place.items())
-    return f"::error {properties}::{_data(chr(10).join(map(printable, told)))}"
+    return f"::error {properties}::{_data(chr(10).join(map(printable, cells.told(case))))}"
 
 
 def _data(text: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from pytest_gpuperf import figures, units
 from pytest_gpuperf.records import AccuracyDelta, CaseResult, Finding, Metric
+from pytest_gpuperf.report.failure import finding_line
+from pytest_gpuperf.report.order import GREEN
 
 NONE = "-"
 SMALL = 1e-4
@@ -89,6 +91,13 @@ def accuracy(delta: AccuracyDelta | None) -> str:
     if delta.rel_rmse is not None:
         return f"rel. RMSE {number(delta.rel_rmse)}"
     return NONE if delta.rmse is None else f"RMSE {number(delta.rmse)}"
+
+
+def told(case: CaseResult) -> list[str]:
+    """Return what is wrong, a line each: the reason, then every judged number that is not green and not yet told."""
+    reason = case.verdict.reason
+    bad = [found for found in case.verdict.findings if found.status not in GREEN]
+    return [reason, *(finding_line(found) for found in bad if found.measured or found.note not in reason)]
 
 
 def change(found: Finding) -> str:

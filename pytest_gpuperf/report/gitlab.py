@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 
 from pytest_gpuperf.records import CaseResult, Status
-from pytest_gpuperf.report.failure import finding_line
-from pytest_gpuperf.report.order import GREEN, failed
+from pytest_gpuperf.report import cells
+from pytest_gpuperf.report.order import failed
 from pytest_gpuperf.report.results import Results
 from pytest_gpuperf.report.terminal import printable
 
@@ -34,12 +34,11 @@ def code_quality(results: Sequence[Results]) -> str:
 
 
 def _entry(profile: str, case: CaseResult) -> dict[str, object]:
-    told = [f"{case.id} on {profile}: {case.verdict.status.value}: {case.verdict.reason}"]
-    told += [finding_line(finding) for finding in case.verdict.findings if finding.status not in GREEN]
+    told = f"{case.id} on {profile}: {case.verdict.status.value}: {'; '.join(cells.told(case))}"
     # GitLab tells new findings from old ones by the fingerprint: it names the finding, not its numbers.
     identity = f"{profile}\0{case.id}\0{case.verdict.status.value}"
     return {
-        "description": printable("; ".join(told)),
+        "description": printable(told),
         "check_name": f"gpuperf-{case.verdict.status.value}",
         "fingerprint": hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest(),
         "severity": SEVERITY[case.verdict.status],

@@ -15,7 +15,6 @@ from xml.sax.saxutils import escape, quoteattr
 from pytest_gpuperf import figures
 from pytest_gpuperf.records import CaseResult, Status
 from pytest_gpuperf.report import cells
-from pytest_gpuperf.report.failure import finding_line
 from pytest_gpuperf.report.order import GREEN
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def _case(case: CaseResult) -> str:
     body = ""
     if case.verdict.status not in GREEN:
         tag = "error" if case.verdict.status in ERRORS else "failure"
-        told = "\n".join([case.verdict.reason, *map(finding_line, case.verdict.findings), *case.verdict.hints])
+        told = "\n".join([*cells.told(case), *case.verdict.hints])
         message = _attribute(f"{case.verdict.status.value}: {case.verdict.reason}")
         body += f'<{tag} message={message} type="{case.verdict.status.value}">{_text(told)}</{tag}>'
     body += f"<system-out>{_text(system_out(case))}</system-out>"

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from pytest_gpuperf.records import CaseResult
 from pytest_gpuperf.report import cells
-from pytest_gpuperf.report.failure import finding_line
 from pytest_gpuperf.report.merge import Table
 from pytest_gpuperf.report.order import GREEN, counts, worst_first
 from pytest_gpuperf.report.results import Results
@@ -79,10 +78,7 @@ def _cells(case: CaseResult) -> list[str]:
 def _changed(case: CaseResult) -> str:
     if case.verdict.status in GREEN:
         return ""
-    told = [text(case.verdict.reason)]
-    told += [text(finding_line(found)) for found in case.verdict.findings if found.status not in GREEN]
-    told += [code(hint) for hint in case.verdict.hints]
-    return "<br>".join(told)
+    return "<br>".join([*map(text, cells.told(case)), *map(code, case.verdict.hints)])
 
 
 def _row(row: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gpuperf.records import Status
+from pytest_gpuperf.records import Finding, Status, Verdict
 from pytest_gpuperf.report import annotations
 from tests.unit.report.conftest import make_case
 
@@ -15,6 +15,13 @@ def test_a_line_names_place_and_finding(regressed):
         "::error file=suites/vision/test_resnet50.py,title=regressed%3A test_resnet50_fp16[8],line=17::"
         "latency p50 rose by 13.7 %25%0Alatency p50   0.547 ms   was 0.481 ms   +13.7 %25"
     )
+
+
+def test_nothing_is_told_twice(case):
+    finding = Finding(metric="baseline", status=Status.NEW, measured=None, note="there is no baseline")
+    verdict = Verdict(status=Status.NEW, reason="baseline: there is no baseline", findings=(finding,))
+    (line,) = annotations.lines([case(verdict=verdict)])
+    assert line.endswith("::baseline: there is no baseline")
 
 
 def test_only_the_worst_ten_and_no_green_one(case):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -56,13 +58,15 @@ def test_no_series_occurs_twice(case):
     assert f"gpuperf_case_duration_seconds{{{LABELS}}} 2" in lines
 
 
+@pytest.mark.skipif(find_spec("prometheus_client") is None, reason="prometheus-client is not installed")
 @example('a"} 1')
 @example("a\\")
 @example("a\nb 1")
 @given(st.text())
 def test_the_reference_parsers_read_it_back(text):
-    parser = pytest.importorskip("prometheus_client.parser")
-    openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser")
+    from prometheus_client import parser
+    from prometheus_client.openmetrics import parser as openmetrics
+
     document = prometheus.document([session([make_case(text, model=text)])])
     for parse in (parser.text_string_to_metric_families, openmetrics.text_string_to_metric_families):
         families = {family.name: family for family in parse(document)}
