@@ -40,14 +40,27 @@ ALWAYS_MATCH = ("mode.", "options.")
 """Prefixes of what the caller asked for, never widened whatever the rest of the name says."""
 
 BUILT_FROM = MappingProxyType(
-    {"engine_sha256": ("graph_sha256", "artefact_sha256"), "artefact_sha256": ("graph_sha256", "recipe_sha256")}
+    {
+        "engine_sha256": ("graph_sha256", "artefact_sha256", "recipe_sha256"),
+        "artefact_sha256": ("graph_sha256", "recipe_sha256"),
+    }
 )
-"""Built file → what it may have been built from. Conversions are repeatable, not bit for bit: two CPUs round a model's
-batch-norm statistics differently, so the file's digest alone cannot tell a new model from a new build."""
+"""Built file → what tells that it was built from the same. Neither builds nor conversions repeat bit for bit, so a file's
+digest alone cannot tell a new model from a new build."""
 
+_REBUILT = MappingProxyType(
+    {
+        (built, source): "recorded" if (built, source) == ("artefact_sha256", "recipe_sha256") else "widens"
+        for built, sources in BUILT_FROM.items()
+        for source in sources
+    }
+)
 _SOURCES = frozenset(source for sources in BUILT_FROM.values() for source in sources)
 
 _HOST = ("cpu", "cores", "instructions")
+
+#: What engines report among their versions without being one.
+_NO_VERSIONS = frozenset({"engine_sha256", "cuda_driver", "gpu"})
 
 _VERSIONED = ("_version", "software.")
 
@@ -56,8 +69,9 @@ def diff(measured: Mapping[str, str], approved: Mapping[str, str]) -> Difference
     """Compare the conditions of a run with those of a baseline, each difference in its class.
 
     Two rules need more than a name. A version (``…_version``, ``software.…``) must match in its major number and
-    widens in the rest. An engine or artefact that differs although what it was built from (:data:`BUILT_FROM`) is the
-    same was rebuilt, which varies from build to build and widens; built from something else, it is another engine.
+    widens in the rest. A file that differs although it was built from the same (:data:`BUILT_FROM`) was rebuilt: an
+    engine's builder times kernels and chooses others each time, which widens; a converted model computes the same in
+    the same way, which is recorded. Built from something else, it is another engine.
 
     Args:
         measured: of this run.
@@ -71,9 +85,8 @@ def diff(measured: Mapping[str, str], approved: Mapping[str, str]) -> Difference
     for name in sorted(measured.keys() | approved.keys()):
         was, now = approved.get(name, ABSENT), measured.get(name, ABSENT)
         if was != now:
-            kind = _class(name, was, now)
-            if name in BUILT_FROM and _is_rebuilt(name, measured, approved):
-                kind = "widens"
+            same = next((source for source in BUILT_FROM.get(name, ()) if _is_same(source, measured, approved)), None)
+            kind = _class(name, was, now) if same is None else _REBUILT[name, same]
             target[kind][name] = (was, now)
     return differences
 
@@ -109,7 +122,7 @@ def collect(
         **built,
         "artefact_sha256": info.artefact.sha256,
         "machine": fingerprint.machine,
-        **{f"{name}_version": version for name, version in info.versions.items()},
+        **{name if name in _NO_VERSIONS else f"{name}_version": text for name, text in info.versions.items()},
         **{f"mode.{name}": value for name, value in info.mode.items()},
         **{f"options.{name}": value for name, value in engine.options.items()},
         "host": ", ".join(fingerprint.hardware[name] for name in _HOST if name in fingerprint.hardware),
@@ -156,8 +169,8 @@ def _major(version: str) -> str:
     return match.group() if match else ""
 
 
-def _is_rebuilt(name: str, measured: Mapping[str, str], approved: Mapping[str, str]) -> bool:
-    return any(source in measured and measured[source] == approved.get(source) for source in BUILT_FROM[name])
+def _is_same(name: str, measured: Mapping[str, str], approved: Mapping[str, str]) -> bool:
+    return name in measured and measured[name] == approved.get(name)
 
 
 def _phrase(name: str, was: str, now: str) -> str:

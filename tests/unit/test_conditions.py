@@ -123,6 +123,24 @@ def test_a_rebuild_widens_and_another_graph_is_another_engine():
     assert set(other.mismatched) == {"engine_sha256", "graph_sha256", "artefact_sha256"}
 
 
+def test_a_model_converted_again_by_the_same_recipe_is_only_recorded():
+    was, now = {"artefact_sha256": "a", "recipe_sha256": "r"}, {"artefact_sha256": "b", "recipe_sha256": "r"}
+    assert conditions.diff(now, was) == Differences(recorded={"artefact_sha256": ("a", "b")})
+    assert conditions.diff({**now, "recipe_sha256": "s"}, was).mismatched == {"artefact_sha256": ("a", "b")}
+
+
+def test_an_engine_rebuilt_from_a_model_converted_again_widens():
+    was = {"artefact_sha256": "a", "recipe_sha256": "r", "engine_sha256": "e"}
+    differences = conditions.diff({"artefact_sha256": "b", "recipe_sha256": "r", "engine_sha256": "f"}, was)
+    assert differences == Differences(widening={"engine_sha256": ("e", "f")}, recorded={"artefact_sha256": ("a", "b")})
+
+
+def test_what_tensorrt_reports_beside_its_version_is_no_version():
+    names = collected(versions={"tensorrt": "8.6.0", "engine_sha256": "e", "cuda_driver": "12.8", "gpu": "H200"})
+    assert names.items() >= {"tensorrt_version": "8.6.0", "engine_sha256": "e", "cuda_driver": "12.8"}.items()
+    assert names["gpu"] == "H200"
+
+
 def test_an_artefact_of_an_unknown_origin_must_be_the_same_file():
     was, now = {"artefact_sha256": "a"}, {"artefact_sha256": "b"}
     assert conditions.diff(now, was).mismatched == {"artefact_sha256": ("a", "b")}
