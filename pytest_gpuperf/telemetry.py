@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from bisect import bisect_left
 from collections.abc import Iterable
 from types import TracebackType
@@ -88,6 +89,8 @@ class Sampler:
     def window(self, started_ns: int, ended_ns: int, *, calls: int = 0, batch: int = 1) -> dict[str, float | None]:
         """Return the telemetry between two moments of ``time.monotonic_ns``; the same names always.
 
+        Waits for the sample that closes the window, three sampling periods at most.
+
         Args:
             started_ns: begin of one case's measuring window.
             ended_ns: its end.
@@ -97,7 +100,7 @@ class Sampler:
         Returns:
             Numbers by name, ``None`` where the machine does not tell (never 0 instead).
         """
-        self._read()
+        self._await(ended_ns)
         # Counters are interpolated from the nearest samples outside the window; slow ones come once a second.
         times = [row["t"] for row in self._rows]
         first, last = bisect_left(times, started_ns - _MARGIN_NS), bisect_left(times, ended_ns + _MARGIN_NS)
@@ -124,6 +127,14 @@ class Sampler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _await(self, moment_ns: int) -> None:
+        """Read until a row is as late as ``moment_ns``; a sampler that is dead or hangs is not waited for long."""
+        deadline = time.monotonic() + 3 / self._hz
+        self._read()
+        while not (self._rows and self._rows[-1]["t"] >= moment_ns) and self.is_alive and time.monotonic() < deadline:
+            time.sleep(0.01)
+            self._read()
 
     def _read(self) -> None:
         if self._output.closed:

@@ -315,7 +315,7 @@ WINDOWS = [
     ("row29_xid_48", ["xid = 0 48"], INFRA, "DCGM_FR_XID_ERROR", "Xid 48: an uncorrectable"),
     ("row29_xid_95", ["xid = 0 95"], INFRA, "DCGM_FR_UNCONTAINED_ERROR", "Xid 95"),
     ("row29_xid_63_is_noted", ["xid = 0 63"], NOTE, "DCGM_FR_XID_ERROR", "Xid 63"),
-    ("row29_ecc_rises", ["ecc_uncorrected = 0 0 2"], INFRA, "DCGM_FR_VOLATILE_DBE_DETECTED", "2 uncorrectable"),
+    ("row29_ecc_rises", ["ecc_uncorrected = ramp 0 4"], INFRA, "DCGM_FR_VOLATILE_DBE_DETECTED", "uncorrectable ECC"),
     ("row31_thermal_mid_run", ["throttle = " + "0 " * 9 + "64"],
      INCONCLUSIVE, "DCGM_FR_CLOCK_THROTTLE_THERMAL", "hw_thermal"),
     ("row32_power_cap_is_normal", ["throttle = 4"], NOTE, "DCGM_FR_CLOCK_THROTTLE_POWER", "100 % of the time"),

@@ -137,15 +137,13 @@ def test_cpu_twin():
         deadline = time.monotonic() + 20
         while not sampler.window(0, time.monotonic_ns())["samples"]:
             assert time.monotonic() < deadline
-            time.sleep(0.05)
         started, began_cpu = time.monotonic_ns(), time.process_time()
         while time.process_time() - began_cpu < 0.5:
             sum(range(1000))
         ended, used = time.monotonic_ns(), time.process_time() - began_cpu
-        time.sleep(0.6)
         summary = sampler.window(started, ended)
     assert summary["rss_peak_mib"] > 64
-    assert summary["process_cpu_s"] == pytest.approx(used, abs=0.15)
+    assert summary["process_cpu_s"] == pytest.approx(used, abs=0.25)
     assert 0 < summary["cpu_busy_pct"] <= 100
     assert summary["load"] >= 0
     assert summary["gpu_utilisation_pct"] is None
