@@ -45,8 +45,8 @@ BUILT_FROM = MappingProxyType(
         "artefact_sha256": ("graph_sha256", "recipe_sha256"),
     }
 )
-"""Built file → what tells that it was built from the same. Neither builds nor conversions repeat bit for bit, so a file's
-digest alone cannot tell a new model from a new build."""
+"""Built file → what tells that it was built from the same. Neither builds nor conversions repeat bit for bit, so a
+file's digest alone cannot tell a new model from a new build."""
 
 _REBUILT = MappingProxyType(
     {

@@ -57,7 +57,7 @@ def sweep(folder: Path) -> tuple[Path, ...]:
 
 
 @contextmanager
-def lock(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
+def lock(path: Path, *, timeout_s: float = 60.0) -> Iterator[None]:
     """Be the only writer of ``path``: hold ``.NAME.lock`` beside it.
 
     The kernel frees the lock when its holder dies. The lock file stays, since removing it would let a third process

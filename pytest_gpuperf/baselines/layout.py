@@ -29,5 +29,4 @@ def _member(key: str, value: Any, depth: int) -> str:
     return _open(value, depth) if is_opened and isinstance(value, dict) else _line(value)
 
 
-def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(", ", ": "))
+_line = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True).encode

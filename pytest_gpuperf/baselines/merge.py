@@ -29,5 +29,5 @@ def merge(ours: Suite, theirs: Suite) -> Suite:
 
 
 def _rank(entry: BaselineEntry) -> tuple[bool, str, bytes]:
-    content = encode(Suite(profile="", suite="", entries={"": entry}))
+    content = encode(Suite(profile="", suite="", entries={"-": entry}))
     return entry.provenance.kind == "measured", entry.provenance.date, content

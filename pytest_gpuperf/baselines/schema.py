@@ -186,9 +186,19 @@ def _parse(name: str, content: bytes) -> SuiteFile:
 
 
 def _case(name: str, case_id: str, plain: Any) -> CaseFile:
-    """Convert one case, its parts one by one so that messages carry the real keys."""
+    """Convert one case at once, or by its parts when it is wrong: only then do messages carry the real keys."""
     check_id(case_id, f"{name}: $.cases")
     at = _at(name, case_id)
+    try:
+        whole = msgspec.convert(plain, CaseFile)
+    except msgspec.ValidationError:
+        return _case_by_parts(at, plain)
+    for metric, fields in whole.metrics.items():
+        _check_positive(metric, fields, f'{at}.metrics["{metric}"]')
+    return whole
+
+
+def _case_by_parts(at: str, plain: Any) -> CaseFile:
     case = _mapping(plain, at)
     shell: CaseFile = _convert({**case, **{key: {} for key in ("metrics", "conditions") if key in case}}, CaseFile, at)
     metrics = {
@@ -204,10 +214,14 @@ def _case(name: str, case_id: str, plain: Any) -> CaseFile:
 
 def _metric(plain: Any, name: str, at: str) -> MetricFile:
     metric: MetricFile = _convert(plain, MetricFile, at)
+    _check_positive(name, metric, at)
+    return metric
+
+
+def _check_positive(name: str, metric: MetricFile, at: str) -> None:
     values = [metric.value, *(metric.samples or [])]
     if name.endswith(_POSITIVE) and min(values) <= 0:
         raise BaselineError(f"{at}: no such thing can be measured", got=f"{min(values):g}", expected="a number above 0")
-    return metric
 
 
 def _convert(plain: Any, kind: Any, at: str) -> Any:
@@ -256,6 +270,8 @@ def _entry(at: str, case: CaseFile) -> BaselineEntry:
 
 
 def _encode(profile: str, suite: str, entries: Mapping[str, BaselineEntry], results: Mapping[str, Result]) -> bytes:
+    for case_id in entries:
+        check_id(case_id, f"{profile}/{suite}.json")
     file = SuiteFile(
         schema_version=SCHEMA_VERSION,
         profile=profile,

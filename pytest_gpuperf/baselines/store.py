@@ -79,15 +79,14 @@ def update(path: Path, entries: Mapping[str, BaselineEntry], *, remove: Collecti
         BaselineError: the file cannot be trusted, or a new case id cannot be accepted.
         InfraError: the file cannot be written or locked; it is then unchanged.
     """
-    _check_ids(path, entries)
+    new = Suite(profile=path.parent.name, suite=path.stem, entries=dict(entries))
+    schema.decode(str(path), schema.encode(new))  # never write what could not be read back
     with files.lock(path):
         files.sweep(path.parent)
         old = read(path)
         kept = {case_id: entry for case_id, entry in old.entries.items() if case_id not in remove}
         suite = Suite(profile=old.profile, suite=old.suite, entries={**kept, **entries})
-        content = schema.encode(suite)
-        schema.decode(str(path), content)  # never write what could not be read back
-        _write(path, content, is_empty=not suite.entries)
+        _write(path, schema.encode(suite), is_empty=not suite.entries)
     return suite
 
 
@@ -99,7 +98,8 @@ def update_pending(
     remove: Collection[str] = (),
 ) -> Pending:
     """Set pending entries with their results; as :func:`update`. A file without entries is removed."""
-    _check_ids(path, entries)
+    new = Pending(profile=path.parent.name, suite=path.stem, entries=dict(entries), results=dict(results))
+    schema.decode_pending(str(path), schema.encode_pending(new))
     with files.lock(path):
         files.sweep(path.parent)
         old = read_pending(path)
@@ -110,13 +110,12 @@ def update_pending(
             entries={**kept, **entries},
             results={**{case_id: old.results[case_id] for case_id in kept}, **results},
         )
-        content = schema.encode_pending(pending)
-        schema.decode_pending(str(path), content)
-        _write(path, content, is_empty=not pending.entries)
+        _write(path, schema.encode_pending(pending), is_empty=not pending.entries)
     return pending
 
 
 def _write(path: Path, content: bytes, *, is_empty: bool) -> None:
+    scan.check_size(str(path), len(content))
     if is_empty:
         path.unlink(missing_ok=True)
     elif not path.exists() or path.read_bytes() != content:
@@ -156,8 +155,3 @@ def _check_place(path: Path, profile: str, suite: str) -> None:
             expected=f"profile {path.parent.name!r}, suite {path.stem!r}",
             hint="move it back; to rename a case use: gpuperf baseline mv",
         )
-
-
-def _check_ids(path: Path, entries: Mapping[str, BaselineEntry]) -> None:
-    for case_id in entries:
-        schema.check_id(case_id, str(path))
