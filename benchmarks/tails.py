@@ -1,9 +1,9 @@
 """Do the intervals of p95 and p99 cover, and does a slower tail show while the median does not move?
 
-    python benchmarks/tails.py [--calls 50000] [--replays 2000]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/tails.py [--calls 50000] [--replays 2000]
 
-Latencies of 50,000 real calls are recorded, and samples are drawn from them: their own percentiles are the truth that the
-intervals are to cover. Then 2 % of the calls of one side are made 20 % longer.
+Latencies of 50,000 real calls are recorded, and samples are drawn from them: their own percentiles are the truth that
+the intervals are to cover. Then 2 % of the calls of one side are made 20 % longer.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
     steady = np.median(recorded) * rng.lognormal(0, 0.02, arguments.calls)
     for name, latencies in (("recorded", recorded), ("2 % noise, lognormal", steady)):
         p50, p95, p99 = np.quantile(latencies, [0.5, 0.95, 0.99]) / 1e6
-        print(f"\n{name}: {arguments.calls} calls, p50 {p50:.4f} ms, p95 {p95:.4f} ms, p99 {p99:.4f} ms")
+        print(f"\n{name}: {arguments.calls} calls, p50 {p50:.4f} ms, p95 {p95:.4f} ms, p99 {p99:.4f} ms", flush=True)
         print("| percentile | samples | coverage of the 95 % interval |\n|---|---|---|")
         for q in (0.95, 0.99):
             for n in (500, 1000, 5000):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 #: Scale that makes the median absolute deviation estimate a normal standard deviation: 1 / Φ⁻¹(3/4).
 MAD_TO_SD = 1.482602218505602
@@ -95,14 +96,15 @@ def percentile_bounds(values: Sequence[float], q: float, confidence: float = 0.9
     time, as long as the coverage stays at or above ``confidence``, so that they cover little more than they promise.
     Equal tails must exist to begin with: bounds of the 99th percentile at 95 % need 368 samples.
     """
+    import numpy as np
     from scipy.special import bdtr
 
     n = len(values)
     tail = (1 - confidence) / 2
-    below = [0.0, *(float(bdtr(k, n, q)) for k in range(n))]  # below[k] = P(fewer than k samples lie at or below)
-    lower = max((k for k in range(1, n + 1) if below[k] <= tail), default=None)
-    upper = min((k for k in range(1, n + 1) if 1 - below[k] <= tail), default=None)
-    if lower is None or upper is None:
+    below = np.append(0.0, bdtr(np.arange(n), n, q))  # below[k] = P(fewer than k samples lie at or below)
+    lower = int(np.searchsorted(below, tail, side="right")) - 1
+    upper = int(np.searchsorted(below, 1 - tail, side="left"))
+    if lower < 1 or upper > n:
         return None
     while below[upper] - below[lower + 1] >= confidence:
         lower += 1
@@ -138,6 +140,7 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     return lower, upper
 
 
+@lru_cache(maxsize=4096)
 def t_quantile(p: float, df: float) -> float:
     """Return the ``p`` quantile of Student's t; ``df = inf`` is the normal distribution."""
     from scipy.special import ndtri, stdtrit
