@@ -114,6 +114,7 @@ class Session:
         finally:
             self._rig.progress.clear()
         self._fresh.append(result)
+        item.user_properties.extend(junit.properties(result))
         if self._actions.get(result.verdict.status, "fail") != "fail":
             return None
         return "\n".join(failure.lines(result.verdict, result.id, self.profile.name))
@@ -123,8 +124,6 @@ class Session:
         if not self._fresh:
             return
         setattr(report, ATTRIBUTE, msgspec.json.encode(self._fresh).decode())
-        for result in self._fresh:
-            report.user_properties.extend(junit.properties(result))
         self._fresh = []
 
     def collect(self, report: pytest.TestReport) -> None:

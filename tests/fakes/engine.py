@@ -16,6 +16,7 @@ Options, all of them strings, all optional:
     got_precision  what the engine reports, if not what was asked for
     device         what it reports, default ``cpu``
     device_clock   "1": has a device clock, which reads 90 % of the scripted time
+    device_ms      "2": has a device clock, which reads just this, however loaded the machine is
     record         file that gets the pid, and on ``orphan`` the grandchild's
 
 The output ``logits`` is ``(batch, 10)`` float32, a fixed function of the first input alone.
@@ -74,7 +75,7 @@ class FakeEngine(Engine):
             outputs=(TensorSpec(name="logits", dtype="float32", shape=(-1, CLASSES)),),
             versions={"fake": "1"},
             mode={"how": options.get("how", "spin")},
-            has_device_clock=options.get("device_clock") == "1",
+            has_device_clock=options.get("device_clock") == "1" or "device_ms" in options,
         )
 
     def _bind(self, batch: Arrays) -> FakeBinding:
@@ -118,7 +119,8 @@ class FakeBinding(Binding):
         return {"logits": self.result.copy()}
 
     def device_ns(self) -> int:
-        return self.took_ns * 9 // 10
+        scripted = self.engine.spec.options.get("device_ms")
+        return self.took_ns * 9 // 10 if scripted is None else int(float(scripted) * 1e6)
 
 
 def _logits(values: np.ndarray) -> np.ndarray:

@@ -60,7 +60,10 @@ def test_bad_environment_value_names_the_variable(pytester, monkeypatch):
             ["--gpu-profile=cpu", "--gpu-off", "--gpu-update=all"],
             "--gpu-off and --gpu-update contradict each other: nothing is measured, so there is nothing to write",
         ),
-        (["--gpu-off", "--gpu-processes=5"], "--gpu-off and --gpu-processes contradict each other: each case runs once"),
+        (
+            ["--gpu-off", "--gpu-processes=5"],
+            "--gpu-off and --gpu-processes contradict each other: each case runs once",
+        ),
         (["--gpu-off", "--gpu-require=3"], "--gpu-off and --gpu-require contradict each other: no case is measured"),
         (["--gpu-update=all"], "--gpu-update needs a server profile, since baselines belong to one"),
     ],

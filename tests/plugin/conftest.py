@@ -1,0 +1,97 @@
+"""A throw-away repository with a suite of scripted engines, and the real plugin to run it with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+# NumPy and SciPy cannot be imported twice, and pytester forgets what a run imported: have them before.
+import numpy.fft  # noqa: F401
+import pytest
+import scipy.special
+import scipy.stats  # noqa: F401
+
+from pytest_gpuperf.cli import main
+
+TESTS = Path(__file__).parents[1]
+SUITE = """
+import pytest
+
+from pytest_gpuperf import Budget, Model
+
+FAKE = Model(name="fake", source="none", inputs="seeded.py:numbers")
+
+
+@pytest.mark.gpuperf(model="fake")
+@pytest.mark.parametrize("name", ["fast", "slow"])
+def test_engine(engine, batched_inputs, gpuperf, name):
+    scripted = engine(FAKE, "fakes.scripted:ScriptedEngine", script=f"{name}.json")
+    reference = engine(FAKE, "fakes.scripted:ScriptedEngine", script="reference.json")
+    gpuperf.check(scripted, batched_inputs("seeded.py:numbers", 8, samples=64), BUDGET, reference=reference)
+"""
+# What the machine does meanwhile must not decide what these tests find: times come from a scripted device clock, and the
+# kernel's counters and the warm-up always say that all is quiet. xdist's workers read this file too.
+QUIET = """
+from pytest_gpuperf import load
+from pytest_gpuperf.records import Steady
+from pytest_gpuperf.worker.client import Worker
+
+load.disturbances = lambda *arguments: ()
+Worker.warm_up = lambda worker, *, max_s: Steady(is_steady=True, warmup_runs=1, warmup_s=0.0, drift_pct=0.0)
+"""
+APPROVED: list[bytes] = []
+
+
+class Repository:
+    """A suite of two cases, ``fast`` (1 ms) and ``slow`` (3 ms), against a reference of 2 ms."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        self.budget("Budget()")
+        (self.path / "seeded.py").write_text((TESTS / "fakes" / "inputs.py").read_text())
+        (self.path / "conftest.py").write_text(QUIET)
+        self.script("fast", device_ms="1")
+        self.script("slow", device_ms="3")
+        self.script("reference", device_ms="2")
+
+    def budget(self, expression: str) -> None:
+        """Write the suite with this budget."""
+        (self.path / "test_suite.py").write_text(SUITE.replace("BUDGET", expression))
+
+    def script(self, name: str, **options: str) -> None:
+        """Set what an engine does from now on."""
+        (self.path / f"{name}.json").write_text(json.dumps(options))
+
+    def run(self, *arguments: str, seconds: float = 0.3) -> pytest.RunResult:
+        """Run the suite in this process (the engines are in children of it anyway)."""
+        return self.pytester.runpytest("--gpu-profile=cpu", f"--gpu-time-budget={seconds}", *arguments)
+
+    def approve(self) -> None:
+        """Have a baseline: measured and accepted once, and copied by the tests that come after."""
+        path = self.path / "baselines" / "cpu" / "suite.json"
+        if not APPROVED:
+            self.run("--gpu-update=all")
+            assert main(["accept", "--all", "--reason", "first numbers"]) == 0
+            APPROVED.append(path.read_bytes())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(APPROVED[0])
+
+    def results(self) -> dict[str, dict]:
+        """Return results.json's cases by id."""
+        document = json.loads((self.path / ".gpuperf" / "results.json").read_text())
+        return {case["id"]: case for case in document["cases"]}
+
+    def verdicts(self) -> dict[str, str]:
+        """Return verdict by case id."""
+        return {case_id: case["verdict"] for case_id, case in self.results().items()}
+
+
+@pytest.fixture
+def repository(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(pytester.path / "gitconfig"))
+    (pytester.path / "gitconfig").write_text("[user]\n name = Test Author\n email = author@example.org\n")
+    for variable in ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    return Repository(pytester)
