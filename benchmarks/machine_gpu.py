@@ -26,10 +26,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = str(Path(__file__).resolve().parents[1])
+sys.path.insert(0, ROOT)
+# The probe and the sampler are processes of their own and have to find the package too.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
 
-from pytest_gpuperf import hardware, health, profiles
-from pytest_gpuperf.telemetry import Sampler
+from pytest_gpuperf import hardware, health, profiles  # noqa: E402 - after the path is set
+from pytest_gpuperf.telemetry import Sampler  # noqa: E402 - same
 
 GIB = 1024**3
 MIB = 1024**2
@@ -148,7 +151,8 @@ def watched(sampler: Sampler, work: Callable[[], None], *, settle_s: float = 0.0
     return {"work_s": (worked - started) / 1e9, **sampler.window(started, ended)}
 
 
-def probe(report: Report) -> str:
+def probe(report: Report) -> list[str]:
+    """Return the UUIDs of the GPUs that CUDA sees, in its order."""
     began = time.monotonic()
     machine = hardware.probe()
     seconds = time.monotonic() - began
@@ -164,7 +168,8 @@ def probe(report: Report) -> str:
     report.row("profile matched by --gpu-profile=auto", profile.name, "", profile.is_gpu)
     report.row("probe, seconds", f"{seconds:.2f}", "", None)
     report.row("calls without an answer", ", ".join(machine.gpus[0].unavailable) or "none", "", None)
-    return machine.gpus[hardware.check_visible(machine, os.environ)[0]].uuid
+    uuids = {gpu.index: gpu.uuid for gpu in machine.gpus}
+    return [uuids[index] for index in hardware.check_visible(machine, os.environ)]
 
 
 def memory(report: Report, sampler: Sampler, load: Load) -> None:
@@ -221,6 +226,20 @@ def energy(report: Report, sampler: Sampler, load: Load) -> None:
         report.row(f"  FP16 8192^3 matmul: {name}", "null" if value is None else f"{value:.1f}", "", None)
 
 
+def second_gpu(report: Report, uuid: str, sampler: Sampler, load: Load) -> None:
+    """Load the first GPU alone and watch both: each sampler must tell its own card."""
+    with Sampler.start([os.getpid()], uuid) as other:
+        time.sleep(1.5)
+        started = time.monotonic_ns()
+        busy = watched(sampler, lambda: load.burn(5))
+        idle = other.window(started, time.monotonic_ns())
+    report.put("two_gpus", {"loaded": busy, "idle": idle})
+    powers = f"{busy['power_w'] or 0:.0f} W and {idle['power_w'] or 0:.0f} W"
+    uses = (busy["gpu_utilisation_pct"] or 0, idle["gpu_utilisation_pct"] or 0)
+    report.row("load on GPU 0 alone: utilisation of GPU 0, 1", f"{uses[0]:.0f} %, {uses[1]:.0f} % ({powers})",
+               "90, 5", uses[0] >= 90 and uses[1] <= 5)  # fmt: skip
+
+
 def calibrated(load: Load, *, seconds: float) -> int:
     """Return how many calls take about ``seconds``."""
     load.block(200)
@@ -266,12 +285,15 @@ def main() -> None:
     out = Path(os.environ.get("OUT", "."))
     out.mkdir(parents=True, exist_ok=True)
     report = Report(out / "machine_gpu.json")
-    uuid = probe(report)
+    uuid, *others = probe(report)
     load = DryLoad() if options.dry_run else Load()
     with Sampler.start([os.getpid()], uuid) as sampler:
         time.sleep(1.5)
         report.put("idle", watched(sampler, lambda: time.sleep(5)))
-        for part in (memory, copies, energy, partial(effect, blocks=options.blocks)):
+        parts: list[Callable[[Report, Sampler, Load], None]] = [memory, copies, energy]
+        if others:
+            parts.append(lambda report, sampler, load: second_gpu(report, others[0], sampler, load))
+        for part in (*parts, partial(effect, blocks=options.blocks)):
             attempt(part, report, sampler, load)
         report.put("hung", sampler.hung)
     report.print()

@@ -32,7 +32,7 @@ UUID = "GPU-00000000-aaaa-bbbb-cccc-dddddddddddd"
 STATES = [
     ("row28_gpu_lost", ["nvmlDeviceGetHandleByIndex_v2 = rc 15"],
      INFRA, "DCGM_FR_FALLEN_OFF_BUS", "fallen off the bus", "power-cycle"),
-    ("row28_gpu_lost_in_a_query", ["nvmlDeviceGetMemoryInfo_v2 = rc 15"],
+    ("row28_gpu_lost_in_a_query", ["nvmlDeviceGetMemoryInfo_v2 = rc 15", "nvmlDeviceGetPersistenceMode = rc 3"],
      INFRA, "DCGM_FR_FALLEN_OFF_BUS", "fallen off the bus", "power-cycle"),
     ("row28_reset_required", ["nvmlDeviceGetHandleByIndex_v2 = rc 16"],
      INFRA, "RESET_REQUIRED", "until it is reset", "nvidia-smi --gpu-reset"),
