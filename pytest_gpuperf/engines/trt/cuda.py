@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXTRA = "pip install 'pytest-gpuperf[gpu]'"
-NO_GPU = "nvidia-smi must list a GPU; without one use engine 'onnxruntime', or build only: gpuperf cache build"
+NO_GPU = "nvidia-smi must list a GPU; without one, use the engine 'onnxruntime'"
 
 
 def api() -> Any:
