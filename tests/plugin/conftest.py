@@ -29,7 +29,7 @@ def test_engine(engine, batched_inputs, gpuperf, name):
     reference = engine(FAKE, "fakes.scripted:ScriptedEngine", script="reference.json")
     gpuperf.check(scripted, batched_inputs("seeded.py:numbers", 8, samples=64), BUDGET, reference=reference)
 """
-# What the machine does meanwhile must not decide what these tests find: times come from a scripted device clock, and the
+# The load of the machine must not decide what these tests find: times come from a scripted device clock, and the
 # kernel's counters and the warm-up always say that all is quiet. xdist's workers read this file too.
 QUIET = """
 from pytest_gpuperf import load

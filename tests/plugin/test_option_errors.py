@@ -62,7 +62,7 @@ def test_bad_environment_value_names_the_variable(pytester, monkeypatch):
         ),
         (
             ["--gpu-off", "--gpu-processes=5"],
-            "--gpu-off and --gpu-processes contradict each other: each case runs once",
+            "--gpu-off and --gpu-processes contradict each other: each case runs",
         ),
         (["--gpu-off", "--gpu-require=3"], "--gpu-off and --gpu-require contradict each other: no case is measured"),
         (["--gpu-update=all"], "--gpu-update needs a server profile, since baselines belong to one"),

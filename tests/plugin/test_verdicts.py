@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -11,7 +11,7 @@ FAST, SLOW = "test_suite.py::test_engine[fast]", "test_suite.py::test_engine[slo
 
 
 def failed(path) -> list[str]:
-    return [case.get("name") for case in ElementTree.parse(path).iter("testcase") if case.find("failure") is not None]
+    return [case.get("name") for case in ET.parse(path).iter("testcase") if case.find("failure") is not None]
 
 
 def test_new_cases_warn_on_a_laptop_and_fail_in_ci(repository, monkeypatch):
@@ -142,7 +142,7 @@ def test_results_are_complete_and_of_the_documented_shape(repository):
 def test_junit_has_the_numbers_as_properties(repository):
     repository.run("--junitxml=junit.xml")
 
-    case = next(ElementTree.parse(repository.path / "junit.xml").iter("testcase"))
+    case = next(ET.parse(repository.path / "junit.xml").iter("testcase"))
     names = {each.get("name"): each.get("value") for each in case.iter("property")}
 
     assert names["gpuperf_verdict"] == "new"
