@@ -117,7 +117,7 @@ def _lock(entry: Path, progress: Progress) -> Iterator[None]:
 def _clear(entry: Path, progress: Progress) -> None:
     """Remove what killed builders left (the lock is ours, so they are gone) and an entry that cannot be trusted."""
     for stray in entry.parent.glob(f".{entry.name}.building-*"):
-        progress(f"removing a {entry.parent.name} that was never finished")
+        progress(f"removing what a killed process left of the same {entry.parent.name}")
         shutil.rmtree(stray, ignore_errors=True)
     if entry.exists():
         progress(f"the cached {entry.parent.name} {entry.name} is damaged: it is made again")

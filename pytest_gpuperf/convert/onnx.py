@@ -181,7 +181,7 @@ def _initializers(model: Any, weights: dict[str, Any]) -> list[Any]:
             found.append(numpy_helper.from_array(value, tensor.name))
     del model.graph.input[:]
     model.graph.input.extend(kept)
-    for tensor in [*kept, *model.graph.output]:
+    for tensor in [*model.graph.input, *model.graph.output]:
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
     return found
 
