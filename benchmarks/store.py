@@ -87,9 +87,13 @@ def raced(path: Path, writers: int, rounds: int) -> int:
     for writer in range(writers):
         child = os.fork()
         if child == 0:
-            for i in range(rounds):
-                baselines.update(path, {f"a.py::t[{writer}-{i}]": entry(1.0 + i)})
-            os._exit(0)
+            status = 1
+            try:  # a child that gave up must not unwind into the parent's clean-up
+                for i in range(rounds):
+                    baselines.update(path, {f"a.py::t[{writer}-{i}]": entry(1.0 + i)})
+                status = 0
+            finally:
+                os._exit(status)
         children.append(child)
     failed = sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children)
     if failed:
