@@ -49,6 +49,7 @@ def convolution(folder: Path) -> Path:
     return graph_of(folder, helper.make_node("Conv", ["x", "kernel"], ["y"], name="conv"), kernel=kernel)
 
 
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("compute_capability", GPUS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_digits(precision, compute_capability):
@@ -57,6 +58,7 @@ def test_digits(precision, compute_capability):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # a cold conversion runs Keras and tf2onnx, which warn
 @pytest.mark.parametrize("compute_capability", GPUS)
 @pytest.mark.parametrize(
     ("model", "precision"),
