@@ -6,13 +6,16 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_gpuperf import accuracy, comparison, conditions, measurement, replicas, verdict
+from pytest_gpuperf import accuracy, comparison, conditions, health, incidents, measurement, replicas, verdict
 from pytest_gpuperf.errors import GpuPerfError, InfraError
 from pytest_gpuperf.evidence import Clock
 from pytest_gpuperf.records import CaseResult, Differences, Measured, Status, Verdict
 from pytest_gpuperf.rig import LATENCY_SHARE, expected_ratio
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pytest_gpuperf.health import Problem
     from pytest_gpuperf.records import BaselineEntry, BatchSpec, Budget, EngineSpec
     from pytest_gpuperf.rig import Arrays, Rig
     from pytest_gpuperf.worker.client import Worker
@@ -45,9 +48,12 @@ def run(case: Case, rig: Rig) -> CaseResult:
     measured, differences = None, Differences()
     entry = rig.entry(case.suite, case.id)
     try:
+        check_health(rig.problems)
         with rig.exclusive():
             runs = [measure(case, rig, entry) for _ in range(rig.processes)]
         measured = replicas.combine(runs, replace(rig.rule(entry), min_pairs=2))
+        problems = rig.problems + incidents.watch(measured.telemetry, where=rig.gpu_uuid or "host")
+        check_health(problems)
         if entry is not None:
             differences = conditions.diff(measured.conditions, entry.conditions)
         outcome = verdict.judge(
@@ -58,6 +64,7 @@ def run(case: Case, rig: Rig) -> CaseResult:
             tolerance=rig.profile.tolerance,
             same_machine=entry is not None and entry.machine == rig.fingerprint.machine,
         )
+        outcome = under(problems, outcome)
     except GpuPerfError as error:
         status = Status.INFRA if isinstance(error, InfraError) else Status.CONFIG
         outcome = Verdict(status=status, reason=error.what, hints=tuple(str(error).splitlines()[1:]))
@@ -92,11 +99,13 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
     outputs = candidate.evaluate()
     delta = accuracy.compare(outputs, _expected_outputs(case, rig, reference, outputs), candidate.labels)
 
+    rig.sampler.watch([worker.pid for worker in (candidate, reference) if worker is not None])
     rig.progress.tick("warming up")
     steady = candidate.warm_up(max_s=rig.budget_s)
     if reference is not None:
         reference.warm_up(max_s=rig.budget_s)
 
+    started_ns = time.monotonic_ns()
     rig.progress.tick(f"timing for {rig.budget_s:g} s")
     clock: Clock = "device" if info.has_device_clock else "host"
     compared = None
@@ -109,6 +118,8 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
             candidate, reference, rule=rule, rng=rig.rng, expected=expected, between=between
         )
     volleys = measurement.saturate(candidate, seconds=rig.budget_s * (1 - LATENCY_SHARE))
+    calls = sum(len(block.host_ns) for block in blocks) + sum(volley.calls for volley in volleys)
+    window = rig.sampler.window(started_ns, time.monotonic_ns(), calls=calls, batch=case.batches.batch)
     return Measured(
         info=info,
         steady=steady,
@@ -116,7 +127,27 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
         accuracy=delta,
         comparison=compared,
         conditions=conditions.collect(case.engine, case.batches, info, rig.fingerprint, candidate.inputs_digest),
+        telemetry=window,
     )
+
+
+def check_health(problems: Collection[Problem]) -> None:
+    """Refuse a machine on which no number would mean anything.
+
+    Raises:
+        InfraError: the worst problem, with its cause and the next step.
+    """
+    worst = health.worst(problems)
+    if worst is not None and worst.status is Status.INFRA:
+        raise InfraError(f"{worst.where}: {worst.cause}", got=worst.code, hint=worst.next_step)
+
+
+def under(problems: Collection[Problem], outcome: Verdict) -> Verdict:
+    """Return the verdict that stands under the machine's problems: speed is judged on a fit machine only."""
+    worst = health.worst(problems)
+    if worst is None or outcome.status in (Status.INACCURATE, Status.CONFIG):
+        return outcome
+    return replace(outcome, status=Status.INCONCLUSIVE, reason=str(worst))
 
 
 def run_once(case: Case, rig: Rig) -> None:

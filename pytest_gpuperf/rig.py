@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from pytest_gpuperf import baselines, figures, hardware
+from pytest_gpuperf import baselines, figures, hardware, health
 from pytest_gpuperf.evidence import Between, Rule
+from pytest_gpuperf.health import Problem
+from pytest_gpuperf.telemetry import Sampler
 from pytest_gpuperf.worker import lock
 from pytest_gpuperf.worker.pool import Pool
 
@@ -46,6 +49,7 @@ class Rig:
         processes: fresh process pairs per case; 1 = the session's long-lived pair.
         rng: decides the order of the blocks.
         progress: is told about every long step.
+        problems: what is wrong with the machine, worst first.
         outputs: the reference's outputs by what they depend on; one evaluation serves all engines of a model.
     """
 
@@ -59,6 +63,7 @@ class Rig:
     processes: int
     rng: Random
     progress: Progress
+    problems: tuple[Problem, ...] = ()
     outputs: dict[str, Arrays] = field(default_factory=dict)
 
     @classmethod
@@ -81,6 +86,7 @@ class Rig:
             processes=settings.processes,
             rng=Random(settings.seed),  # noqa: S311 - an order, not a secret
             progress=progress,
+            problems=health.check(machine, profile),
         )
 
     def open(self, role: str, spec: EngineSpec, batches: BatchSpec) -> tuple[Worker, EngineInfo]:
@@ -107,19 +113,26 @@ class Rig:
         return rule
 
     @property
-    def device(self) -> str:
-        """Name of the device's lock: the first GPU's UUID, or ``cpu``."""
-        return self.machine.gpus[0].uuid if self.profile.is_gpu else "cpu"
+    def gpu_uuid(self) -> str | None:
+        """The GPU that cases run on, by the driver's UUID; ``None`` for a CPU profile."""
+        return self.machine.gpus[0].uuid if self.profile.is_gpu else None
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """The session's telemetry process, started by the first case."""
+        return Sampler.start(device=self.gpu_uuid)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the device, so that no other pytest process measures on it."""
-        with lock.hold(self.device, timeout_s=LOCK_TIMEOUT_S, progress=self.progress.say):
+        with lock.hold(self.gpu_uuid or "cpu", timeout_s=LOCK_TIMEOUT_S, progress=self.progress.say):
             yield
 
     def stop(self) -> None:
-        """End the measuring processes."""
+        """End the measuring processes and the telemetry; stopping twice is harmless."""
         self.pool.stop()
+        if "sampler" in self.__dict__:
+            self.sampler.stop()
 
 
 def _suites(folder: Path) -> dict[str, Suite]:

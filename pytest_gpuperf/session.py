@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -11,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_gpuperf import approval, baselines, case, hardware, profiles
+from pytest_gpuperf import approval, baselines, case, hardware, health, profiles
 from pytest_gpuperf.approval import Plan
 from pytest_gpuperf.case import Case
+from pytest_gpuperf.errors import GpuPerfError
 from pytest_gpuperf.records import BatchSpec, Budget, CaseResult, EngineSpec, Status
-from pytest_gpuperf.report import failure, junit, results, terminal
+from pytest_gpuperf.report import failure, formats, github, junit, results, terminal
 from pytest_gpuperf.rig import Rig
 
 if TYPE_CHECKING:
@@ -46,6 +49,8 @@ class Session:
         self._actions = {**ACTIONS, Status.NEW: "fail" if is_ci else "warn", **settings.policy}
         self._fresh: list[CaseResult] = []
         self._plan = Plan()
+        self._reports: list[Path] = []
+        self._report_error = ""
         self._unused: tuple[str, ...] = ()
         self._failed: set[str] = set()
         self._started = datetime.now(timezone.utc)
@@ -58,6 +63,7 @@ class Session:
             ConfigError: unknown or malformed profile, another machine than the profile's, or an update asked for in CI.
             InfraError: the driver or a GPU does not answer.
         """
+        formats.check(settings.report)
         machine = hardware.probe()
         if settings.profile in (None, "auto"):
             profile, why = profiles.auto(machine)
@@ -75,7 +81,7 @@ class Session:
             why=self._why,
             machine=", ".join(self._rig.fingerprint.hardware.values()),
             software=self._rig.fingerprint.software,
-        )
+        ) + [f"gpuperf: {problem}" for problem in (*self._rig.problems, *health.environment(os.environ))]
 
     def runs_batch(self, model: str | None, batch: int | None) -> bool:
         """Whether the profile and ``--gpu-batches`` let this batch run."""
@@ -120,10 +126,13 @@ class Session:
         return "\n".join(failure.lines(result.verdict, result.id, self.profile.name))
 
     def attach(self, report: pytest.TestReport) -> None:
-        """Move the results of the test that just ran onto its report; as text, since xdist sends nothing else."""
+        """Move the results of the test that just ran onto its report; as text, since xdist sends nothing else.
+
+        MessagePack, since JSON has no infinity.
+        """
         if not self._fresh:
             return
-        setattr(report, ATTRIBUTE, msgspec.json.encode(self._fresh).decode())
+        setattr(report, ATTRIBUTE, base64.b64encode(msgspec.msgpack.encode(self._fresh)).decode())
         self._fresh = []
 
     def collect(self, report: pytest.TestReport) -> None:
@@ -132,7 +141,7 @@ class Session:
             self._failed.add(report.nodeid)
         text = getattr(report, ATTRIBUTE, None)
         if text is not None:
-            self.results.extend(msgspec.json.decode(text, type=list[CaseResult]))
+            self.results.extend(msgspec.msgpack.decode(base64.b64decode(text), type=list[CaseResult]))
 
     def finish(self, status: int, collected: list[str], *, is_partial: bool) -> int:
         """Write results, pending baselines and reports; return the exit status."""
@@ -142,6 +151,7 @@ class Session:
         if self.results:
             results.write(self.settings.out / "results.json", self._document(is_complete=status in (0, 1)))
             self._propose()
+            self._report()
             self._unused = approval.unused(self._rig.approved, collected, is_partial=is_partial)
         return self._exit_status(status)
 
@@ -157,6 +167,16 @@ class Session:
     def stop(self) -> None:
         """End the measuring processes; stopping twice is harmless."""
         self._rig.stop()
+
+    def _report(self) -> None:
+        """Write the reports that were asked for; one that cannot be written changes no verdict."""
+        path = self.settings.out / "results.json"
+        try:
+            written = [results.read(path)]
+            self._reports = formats.write(self.settings.out, formats.render(self.settings.report, written))
+            github.publish(written, environ=os.environ, write_line=print)
+        except (GpuPerfError, OSError) as error:
+            self._report_error = str(error)
 
     def _propose(self) -> None:
         self._plan, _ = approval.propose(
@@ -194,6 +214,8 @@ class Session:
             notes += [
                 f"not pending: {case_id}: {why}" for case_id, why in self._plan.skip.items() if "gpu-update" not in why
             ]
+        notes += [f"report: {path}" for path in self._reports]
+        notes += [f"a report could not be written: {self._report_error}"] if self._report_error else []
         notes += [f"unused baseline: {case_id}; remove it with: gpuperf baseline rm" for case_id in self._unused]
         return notes
 
