@@ -26,6 +26,7 @@ _BOUNDS = {
     "max_output_rmse": _Bound("rmse", Status.INACCURATE),
     "max_output_rel_rmse": _Bound("rel_rmse", Status.INACCURATE),
     "min_output_cosine": _Bound("cosine", Status.INACCURATE),
+    "min_reference_classes": _Bound("reference_classes", Status.INACCURATE),
 }
 _WHY_MISSING = {
     "latency_p99_ms": "too few calls for a 99th percentile with a confidence bound",
@@ -33,6 +34,7 @@ _WHY_MISSING = {
     "top1": "the inputs have no labels",
     "top1_loss": "the inputs have no labels",
     "top1_agreement": "no output holds logits",
+    "reference_classes": "no output holds logits",
 }
 
 

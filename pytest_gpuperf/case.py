@@ -6,7 +6,18 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_gpuperf import accuracy, comparison, conditions, health, incidents, measurement, replicas, verdict
+from pytest_gpuperf import (
+    accuracy,
+    baselines,
+    comparison,
+    conditions,
+    health,
+    incidents,
+    measurement,
+    replicas,
+    standing,
+    verdict,
+)
 from pytest_gpuperf.errors import GpuPerfError, InfraError
 from pytest_gpuperf.evidence import Clock
 from pytest_gpuperf.records import CaseResult, Differences, Measured, Status, Verdict
@@ -45,24 +56,32 @@ class Case:
 def run(case: Case, rig: Rig) -> CaseResult:
     """Measure, compare, judge; what goes wrong on the way becomes a verdict too."""
     started = time.monotonic()
-    measured, differences = None, Differences()
+    measured, differences, against = (
+        None,
+        Differences(),
+        standing.Standing(reference="none", why="nothing was measured"),
+    )
     entry = rig.entry(case.suite, case.id)
     try:
         check_health(rig.problems)
         with rig.exclusive():
             runs = [measure(case, rig, entry) for _ in range(rig.processes)]
-        measured = replicas.combine(runs, replace(rig.rule(entry), min_pairs=2))
+        if entry is not None:
+            differences = conditions.diff(runs[-1].conditions, entry.conditions)
+        measured = replicas.combine(runs, replace(rig.rule(entry, differences), min_pairs=2))
         problems = rig.problems + incidents.watch(measured.telemetry, where=rig.gpu_uuid or "host")
         check_health(problems)
-        if entry is not None:
-            differences = conditions.diff(measured.conditions, entry.conditions)
+        same_machine = entry is not None and entry.machine == rig.fingerprint.machine
         outcome = verdict.judge(
             measured=measured,
             budget=case.budget,
             entry=entry,
             differences=differences,
-            tolerance=rig.profile.tolerance,
-            same_machine=entry is not None and entry.machine == rig.fingerprint.machine,
+            tolerance=conditions.widen(rig.profile.tolerance, differences),
+            same_machine=same_machine,
+        )
+        against = standing.of(
+            outcome.findings, entry, differences, same_machine=same_machine, min_processes=baselines.MIN_PROCESSES
         )
         outcome = under(problems, outcome)
     except GpuPerfError as error:
@@ -80,6 +99,8 @@ def run(case: Case, rig: Rig) -> CaseResult:
         seconds=time.monotonic() - started,
         reference=f"{case.reference.kind} {case.reference.precision}",
         differences=differences,
+        judged_against=against.reference,
+        why_not_better=against.why,
         path=case.path,
         line=case.line,
     )
@@ -105,6 +126,7 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
     if reference is not None:
         reference.warm_up(max_s=rig.budget_s)
 
+    circumstances = conditions.collect(case.engine, case.batches, info, rig.fingerprint, candidate.inputs_digest)
     started_ns = time.monotonic_ns()
     rig.progress.tick(f"timing for {rig.budget_s:g} s")
     clock: Clock = "device" if info.has_device_clock else "host"
@@ -113,7 +135,8 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
         blocks = measurement.sample(candidate, seconds=rig.budget_s * LATENCY_SHARE)
     else:
         expected, between = expected_ratio(entry)
-        rule = replace(rig.rule(entry), clock=clock)
+        differences = conditions.diff(circumstances, entry.conditions) if entry else Differences()
+        rule = replace(rig.rule(entry, differences), clock=clock)
         compared, blocks, _ = comparison.compare(
             candidate, reference, rule=rule, rng=rig.rng, expected=expected, between=between
         )
@@ -126,7 +149,7 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
         metrics=measurement.latency(blocks, clock) | {"throughput_sps": measurement.throughput(volleys)},
         accuracy=delta,
         comparison=compared,
-        conditions=conditions.collect(case.engine, case.batches, info, rig.fingerprint, candidate.inputs_digest),
+        conditions=circumstances,
         telemetry=window,
     )
 

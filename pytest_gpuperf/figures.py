@@ -24,6 +24,9 @@ def of(measured: Measured) -> dict[str, Metric]:
     figures = dict(measured.metrics)
     if measured.accuracy is not None:
         figures |= accuracy(measured.accuracy)
+        if measured.accuracy.classes is not None:
+            classes = measured.accuracy.classes
+            figures["reference_classes"] = Metric(value=classes, unit="1", n=measured.accuracy.samples, higher="better")
     if measured.comparison is not None:
         figures[SPEED_RATIO] = speed_ratio(measured.comparison)
     return figures

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from pytest_gpuperf import baselines, figures, hardware, health
+from pytest_gpuperf import baselines, conditions, figures, hardware, health
 from pytest_gpuperf.evidence import Between, Rule
 from pytest_gpuperf.health import Problem
 from pytest_gpuperf.telemetry import Sampler
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_gpuperf.baselines import Suite
     from pytest_gpuperf.options import Settings
     from pytest_gpuperf.profiles import ServerProfile
-    from pytest_gpuperf.records import BaselineEntry, BatchSpec, EngineInfo, EngineSpec, Fingerprint
+    from pytest_gpuperf.records import BaselineEntry, BatchSpec, Differences, EngineInfo, EngineSpec, Fingerprint
     from pytest_gpuperf.records.machine import Machine
     from pytest_gpuperf.report.progress import Progress
     from pytest_gpuperf.worker.client import Worker
@@ -103,11 +103,10 @@ class Rig:
         """Return the approved baseline of a case."""
         return self.suites[suite].entries.get(case_id) if suite in self.suites else None
 
-    def rule(self, entry: BaselineEntry | None) -> Rule:
+    def rule(self, entry: BaselineEntry | None, differences: Differences) -> Rule:
         """Return how the ratio to the reference is measured and decided."""
-        rule = Rule(
-            margin_pct=self.profile.tolerance.limit_pct(figures.SPEED_RATIO), budget_s=self.budget_s * LATENCY_SHARE
-        )
+        tolerance = conditions.widen(self.profile.tolerance, differences)
+        rule = Rule(margin_pct=tolerance.limit_pct(figures.SPEED_RATIO), budget_s=self.budget_s * LATENCY_SHARE)
         if entry is None:  # nothing to decide: spend the time on the estimate
             return replace(rule, min_pairs=rule.max_pairs // 2)
         return rule

@@ -121,7 +121,10 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """All that one case's run gave, before anything is judged."""
+    """All that one case's run gave, before anything is judged.
+
+    ``samples`` holds one value per process for each figure that varies between processes.
+    """
 
     info: EngineInfo
     steady: Steady
@@ -131,3 +134,4 @@ class Measured:
     conditions: dict[str, str]
     notes: tuple[str, ...] = ()
     telemetry: dict[str, float | None] = field(default_factory=dict)
+    samples: dict[str, tuple[float, ...]] = field(default_factory=dict)

@@ -64,6 +64,8 @@ class CaseResult:
         id: pytest's node id.
         reference: what the ratio is relative to, in words, such as ``tensorflow fp32``.
         differences: this run's conditions against the approved ones.
+        judged_against: the best reference that a finding used: ``live pair``, ``stored``, ``portable``, ``published``
+            or ``none``; ``why_not_better`` says what kept the case from the next better one.
         path, line: where the test stands (relative to rootdir, counted from 1; 0 = unknown), for annotations.
     """
 
@@ -78,5 +80,7 @@ class CaseResult:
     seconds: float = 0.0
     reference: str = "none"
     differences: Differences = field(default_factory=Differences)
+    judged_against: str = "none"
+    why_not_better: str = ""
     path: str = ""
     line: int = 0

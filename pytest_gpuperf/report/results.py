@@ -43,6 +43,8 @@ OF_CASE = (
     "seconds",
     "reference",
     "differences",
+    "judged_against",
+    "why_not_better",
     "path",
     "line",
 )
@@ -100,6 +102,8 @@ class Case:
     info: EngineInfo | None = None
     notes: tuple[str, ...] = ()
     samples: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    judged_against: str = "none"
+    why_not_better: str = ""
     path: str = ""
     line: int = 0
 

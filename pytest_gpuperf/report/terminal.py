@@ -42,6 +42,7 @@ COLUMNS = (
     Column("accuracy", 2, lambda case: cells.accuracy(case.measured.accuracy if case.measured else None), is_text=True),
 )
 VERBOSE = (
+    Column("against", 1, lambda case: case.judged_against, is_text=True),
     Column("95 % of p50", 1, _bounds, is_text=True),
     Column("took", 0, lambda case: units.seconds(case.seconds)),
 )
