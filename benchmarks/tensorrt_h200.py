@@ -25,9 +25,10 @@ sys.path.insert(0, str(ROOT))
 
 SAMPLES = 64
 PEER_CASES = 3
+#: TensorRT 8.6 runs BERT as one Myelin region, which cannot be captured into a CUDA graph.
+EAGER = {"cuda_graph": "off"}
 #: name → (limit in s, model, precision, options with max_batch, batches, in-flight counts of the largest batch)
 STEPS: dict[str, tuple[int, str, str, dict[str, str], tuple[int, ...], tuple[int, ...]]] = {
-    "digits-fp16": (60, "digits", "fp16", {"max": "64"}, (1, 64), (2,)),
     "resnet50-fp16-small": (240, "resnet50", "fp16", {"opt_batch": "8", "max": "8"}, (8, 1), (2,)),
     "resnet50-fp16-large": (
         240,
@@ -38,7 +39,7 @@ STEPS: dict[str, tuple[int, str, str, dict[str, str], tuple[int, ...], tuple[int
         (1, 2, 3),
     ),
     "resnet50-fp32-b8": (150, "resnet50", "fp32", {"min_batch": "8", "max": "8"}, (8,), (2,)),
-    "bert_base-fp16-small": (200, "bert_base", "fp16", {"opt_batch": "1", "max": "8"}, (1, 8), (2,)),
+    "bert_base-fp16-small": (200, "bert_base", "fp16", {**EAGER, "opt_batch": "1", "max": "8"}, (1, 8), (2,)),
     "peer-torch": (200, "", "", {}, (), ()),
     "resnet50-int8-b256": (
         320,
@@ -52,7 +53,7 @@ STEPS: dict[str, tuple[int, str, str, dict[str, str], tuple[int, ...], tuple[int
         200,
         "bert_base",
         "fp16",
-        {"min_batch": "64", "opt_batch": "128", "max": "128"},
+        {**EAGER, "min_batch": "64", "opt_batch": "128", "max": "128"},
         (128, 64),
         (1, 2, 3),
     ),
@@ -66,6 +67,7 @@ STEPS: dict[str, tuple[int, str, str, dict[str, str], tuple[int, ...], tuple[int
         (64,),
         (1, 2, 3, 4),
     ),
+    "digits-fp16": (150, "digits", "fp16", {"max": "64"}, (1, 64), (2,)),
     "resnet50-fp32-b64": (150, "resnet50", "fp32", {"min_batch": "64", "max": "64"}, (64,), (2,)),
 }
 #: Ways of calling that are measured for the first batch of a step, on the same engine.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gpuperf import engines, errors
 from pytest_gpuperf.errors import EngineError, GpuPerfError
-from pytest_gpuperf.records import Artefact
+from pytest_gpuperf.records import Artefact, BatchSpec
 from pytest_gpuperf.worker import protocol as p
 from pytest_gpuperf.worker.channel import Channel, ClosedError
 from pytest_gpuperf.worker.loop import Loop
 
 if TYPE_CHECKING:
     from pytest_gpuperf.engines.base import Engine
+    from pytest_gpuperf.inputs import Batches
 
 #: What an engine gets that needs no file.
 NO_ARTEFACT = Artefact(kind="none", path="", sha256="")
@@ -28,6 +30,7 @@ class Server:
         self._channel = channel
         self._engine: Engine | None = None
         self._loop: Loop | None = None
+        self._inputs: tuple[BatchSpec, Batches] | None = None
 
     def serve(self) -> None:
         """Answer requests until the parent closes the socket."""
@@ -73,8 +76,6 @@ class Server:
 
     def _open(self, request: p.Open) -> p.Opened:
         """Load the engine, unless it is the one that is loaded already, and bind the batches."""
-        from pytest_gpuperf import inputs
-
         self._unbind()
         if self._engine is None or self._engine.info is None or self._engine.spec != request.spec:
             self._close()
@@ -83,10 +84,19 @@ class Server:
             engine.open(artefact, cache=Path(request.cache), progress=self._progress)
             self._engine = engine
         assert self._engine.info is not None
-        batches = inputs.load(request.batches)
+        batches = self._load(request.batches)
         self._loop = Loop(self._engine, list(batches.batches()), batch=request.batches.batch)
         labels = None if batches.labels is None else p.pack(batches.labels)
         return p.Opened(info=self._engine.info, inputs_digest=batches.digest, labels=labels)
+
+    def _load(self, spec: BatchSpec) -> Batches:
+        """Make the input set, unless it is the last one cut into other batches."""
+        from pytest_gpuperf import inputs
+
+        key = replace(spec, batch=spec.samples)
+        if self._inputs is None or self._inputs[0] != key:
+            self._inputs = key, inputs.load(spec)
+        return replace(self._inputs[1], batch=spec.batch)
 
     def _prepare(self, engine: Engine, request: p.Open) -> Artefact:
         kind = engine.artefact_kind

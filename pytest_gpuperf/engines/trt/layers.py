@@ -31,7 +31,7 @@ def precision(inspection: str) -> str | None:
     Args:
         inspection: the inspector's JSON, written by an engine that was built with detailed verbosity.
     """
-    layers = [layer for layer in json.loads(inspection).get("Layers", ()) if isinstance(layer, dict)]
+    layers = [layer for layer in json.loads(inspection, strict=False).get("Layers", ()) if isinstance(layer, dict)]
     votes: Counter[str] = Counter()
     for layer in layers:
         weights = layer.get("Weights")
