@@ -184,7 +184,7 @@ class Study:
         info = engine.open(self.artefact, cache=self.work, progress=lambda text: print(text, flush=True))
         self.found.setdefault("open_s", round(time.monotonic() - started, 1))
         self.found.setdefault("info", {"precision": info.precision, "versions": info.versions, "mode": info.mode})
-        self.found.setdefault("layers", json.loads(engine.loaded.inspect()))
+        self.found.setdefault("layers", json.loads(engine.loaded.inspect(), strict=False))
         batches = _batches(self.data, batch)
         loop = Loop(engine, batches, batch=batch)
         accuracy = _accuracy(loop.evaluate(), self.reference)

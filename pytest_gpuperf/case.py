@@ -18,7 +18,7 @@ from pytest_gpuperf import (
     standing,
     verdict,
 )
-from pytest_gpuperf.errors import GpuPerfError, InfraError
+from pytest_gpuperf.errors import GpuPerfError, InfraError, OutputError
 from pytest_gpuperf.evidence import Clock
 from pytest_gpuperf.records import CaseResult, Differences, Measured, Status, Verdict
 from pytest_gpuperf.rig import LATENCY_SHARE, expected_ratio
@@ -85,8 +85,7 @@ def run(case: Case, rig: Rig) -> CaseResult:
         )
         outcome = under(problems, outcome)
     except GpuPerfError as error:
-        status = Status.INFRA if isinstance(error, InfraError) else Status.CONFIG
-        outcome = Verdict(status=status, reason=error.what, hints=tuple(str(error).splitlines()[1:]))
+        outcome = Verdict(status=_blame(error), reason=error.what, hints=tuple(str(error).splitlines()[1:]))
     return CaseResult(
         id=case.id,
         suite=case.suite,
@@ -171,6 +170,13 @@ def under(problems: Collection[Problem], outcome: Verdict) -> Verdict:
     if worst is None or outcome.status in (Status.INACCURATE, Status.CONFIG):
         return outcome
     return replace(outcome, status=Status.INCONCLUSIVE, reason=str(worst))
+
+
+def _blame(error: GpuPerfError) -> Status:
+    """Return whose fault it is that a case could not be measured."""
+    if isinstance(error, InfraError):
+        return Status.INFRA
+    return Status.INACCURATE if isinstance(error, OutputError) else Status.CONFIG
 
 
 def run_once(case: Case, rig: Rig) -> None:

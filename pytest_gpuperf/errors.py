@@ -6,6 +6,7 @@
     ├── InfraError           the machine is at fault: driver, GPU, disk                → verdict ``infra``
     │   └── WorkerError      the measuring child died, hung or broke the protocol
     └── EngineError          the engine ran and failed: runtime error, out of memory   → verdict ``config``
+        └── OutputError      its outputs changed while it was timed                    → verdict ``inaccurate``
 
 A message has up to four parts, in this order: what is wrong, what was got, what was expected, the next step.
 """
@@ -60,3 +61,7 @@ class WorkerError(InfraError):
 
 class EngineError(GpuPerfError):
     """The engine was built and then failed while it ran."""
+
+
+class OutputError(EngineError):
+    """The engine gave other outputs while it was timed than it gave before for the same inputs."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_gpuperf.errors import EngineError
+from pytest_gpuperf.errors import OutputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,7 @@ def check(
         precision: of the engine; decides the tolerance.
 
     Raises:
-        EngineError: a tensor is missing, has another shape, new non-finite values, or moved too far.
+        OutputError: a tensor is missing, has another shape, new non-finite values, or moved too far.
     """
     limit = MAX_DIFFERENCE.get(precision, MAX_DIFFERENCE_REDUCED)
     if timed.keys() != evaluated.keys():
@@ -63,8 +63,8 @@ def _compare(name: str, now: NDArray[np.float64], before: NDArray[np.float64], l
         )
 
 
-def _changed(tensor: str, got: str, expected: str) -> EngineError:
-    return EngineError(
+def _changed(tensor: str, got: str, expected: str) -> OutputError:
+    return OutputError(
         f"outputs changed during timing: {tensor}",
         got=got,
         expected=expected,
