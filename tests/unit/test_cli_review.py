@@ -74,13 +74,16 @@ def approved():
 def test_review_shows_the_change_and_accepts_with_a_reason(checkout, monkeypatch, capsys):
     assert gpuperf("review", answers="a\n\nnew kernel\n", monkeypatch=monkeypatch) == 0
     text = capsys.readouterr().out
-    assert text.splitlines()[:5] == (
-        f"a40  {CASE} - regressed: latency p50 +12.0 %\n"
-        "  latency_p50_ms  12.5 ms -> 14.0 ms [13.9 ms, 14.1 ms]  +12.0 %  5 processes, spread 0.71 %  LOOSER\n"
-        "  throughput_sps  640 samples/s -> 571 samples/s  -10.7 %  1 process  LOOSER\n"
-        "  driver 535 -> 580: tolerance x 2\n"
-        "  last: measured 2026-11-01: first\n"
-    ).splitlines()
+    assert (
+        text.splitlines()[:5]
+        == (
+            f"a40  {CASE} - regressed: latency p50 +12.0 %\n"
+            "  latency_p50_ms  12.5 ms -> 14.0 ms [13.9 ms, 14.1 ms]  +12.0 %  5 processes, spread 0.71 %  LOOSER\n"
+            "  throughput_sps  640 samples/s -> 571 samples/s  -10.7 %  1 process  LOOSER\n"
+            "  driver 535 -> 580: tolerance x 2\n"
+            "  last: measured 2026-11-01: first\n"
+        ).splitlines()
+    )
     assert "a baseline moves only with a reason" in text
     assert "wrote baselines/a40/resnet50.json; commit it: git commit -- baselines/a40/resnet50.json" in text
     origin = approved()[CASE].provenance
