@@ -24,6 +24,8 @@ COMMANDS = MappingProxyType(
         "report": ("pytest_gpuperf.commands.report", "make reports of results files: HTML, Markdown, JUnit and others"),
         "doctor": ("pytest_gpuperf.commands.doctor", "check whether this machine and its packages are fit to measure"),
         "profiles": ("pytest_gpuperf.commands.profiles", "list or explain server profiles; write one for this machine"),
+        "bundle": ("pytest_gpuperf.commands.bundle", "collect graphs, inputs and reference outputs for another host"),
+        "cache": ("pytest_gpuperf.commands.cache", "list, prune or clear converted models and built engines"),
         "max-batch": ("pytest_gpuperf.commands.max_batch", "find the largest batch that fits into memory"),
     }
 )
