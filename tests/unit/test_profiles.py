@@ -60,7 +60,7 @@ def test_shipped_profiles():
 
 def test_cpu_profile():
     cpu = profiles.load("cpu")
-    assert cpu.batches_for("digits") == (1, 8, 16, 32, 64)
+    assert cpu.batches_for("digits") == (1, 8, 64)
     assert cpu.batches_for("resnet50") == cpu.batches_for("bert_base") == cpu.batches_for("other") == (1, 8)
     assert cpu.tolerance.limit_pct("speed_ratio") == 35
     assert cpu.tolerance.limit_pct("latency_p50_ms") == 15

@@ -141,11 +141,11 @@ def test_cpu_twin():
         while time.process_time() - began_cpu < 0.5:
             sum(range(1000))
         ended, used = time.monotonic_ns(), time.process_time() - began_cpu
-        summary = sampler.window(started, ended)
+        summary, whole = sampler.window(started, ended), sampler.window(0, ended)
     assert summary["rss_peak_mib"] > 64
     assert summary["process_cpu_s"] == pytest.approx(used, abs=0.25)
     assert 0 < summary["cpu_busy_pct"] <= 100
-    assert summary["load"] >= 0
+    assert whole["load"] >= 0  # read every few seconds only
     assert summary["gpu_utilisation_pct"] is None
     assert json.loads(json.dumps(summary)) == summary
     assert len(ballast) == 64 << 20

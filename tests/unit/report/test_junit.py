@@ -22,6 +22,7 @@ def test_properties(regressed):
         "gpuperf_rel_rmse": "0.0029",
         "gpuperf_cosine": "0.99999",
         "gpuperf_sqnr_db": "50.7",
+        "gpuperf_reference_classes": "118",
         "gpuperf_speed_ratio": "8.0",
     }
 
