@@ -11,6 +11,7 @@ import pytest
 import scipy.special
 import scipy.stats  # noqa: F401
 
+from pytest_gpuperf import load
 from pytest_gpuperf.cli import main
 from pytest_gpuperf.worker.client import Worker
 
@@ -92,9 +93,7 @@ class Repository:
 def repository(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Repository:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     for owner, name in ((load, "disturbances"), (Worker, "warm_up")):
-        monkeypatch.setattr(
-            owner, name, getattr(owner, name)
-        )  # QUIET replaces it in this process too: restore it after
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # QUIET replaces it here too: restore it after
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(pytester.path / "gitconfig"))
     (pytester.path / "gitconfig").write_text("[user]\n name = Test Author\n email = author@example.org\n")
     for variable in ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL"):

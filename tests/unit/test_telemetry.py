@@ -138,14 +138,14 @@ def test_cpu_twin():
         while not sampler.window(0, time.monotonic_ns())["samples"]:
             assert time.monotonic() < deadline
         started, began_cpu = time.monotonic_ns(), time.process_time()
-        while time.process_time() - began_cpu < 0.5:
+        while time.process_time() - began_cpu < 1.5:  # long enough for the load, which is read once a second
             sum(range(1000))
         ended, used = time.monotonic_ns(), time.process_time() - began_cpu
-        summary, whole = sampler.window(started, ended), sampler.window(0, ended)
+        summary = sampler.window(started, ended)
     assert summary["rss_peak_mib"] > 64
     assert summary["process_cpu_s"] == pytest.approx(used, abs=0.25)
     assert 0 < summary["cpu_busy_pct"] <= 100
-    assert whole["load"] >= 0  # read every few seconds only
+    assert summary["load"] >= 0
     assert summary["gpu_utilisation_pct"] is None
     assert json.loads(json.dumps(summary)) == summary
     assert len(ballast) == 64 << 20
