@@ -152,7 +152,9 @@ class Session:
             results.write(self.settings.out / "results.json", self._document(is_complete=status in (0, 1)))
             self._propose()
             self._report()
-            self._unused = approval.unused(self._rig.approved, collected, is_partial=is_partial)
+            files = {case_id.partition("::")[0] for case_id in collected}
+            known = [case_id for case_id in self._rig.approved if case_id.partition("::")[0] in files]
+            self._unused = approval.unused(known, collected, is_partial=is_partial or bool(self.settings.batches))
         return self._exit_status(status)
 
     def summary(self, *, width: int, colour: bool, verbosity: int) -> list[str]:
