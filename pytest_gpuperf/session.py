@@ -153,7 +153,9 @@ class Session:
             self._propose()
             self._report()
             files = {case_id.partition("::")[0] for case_id in collected}
-            known = [case_id for case_id in self._rig.approved if case_id.partition("::")[0] in files]
+            known = {
+                case_id: entry for case_id, entry in self._rig.approved.items() if case_id.partition("::")[0] in files
+            }
             self._unused = approval.unused(known, collected, is_partial=is_partial or bool(self.settings.batches))
         return self._exit_status(status)
 
