@@ -56,11 +56,8 @@ class Case:
 def run(case: Case, rig: Rig) -> CaseResult:
     """Measure, compare, judge; what goes wrong on the way becomes a verdict too."""
     started = time.monotonic()
-    measured, differences, against = (
-        None,
-        Differences(),
-        standing.Standing(reference="none", why="nothing was measured"),
-    )
+    measured, differences = None, Differences()
+    against = standing.Standing(reference="none", why="nothing was measured")
     entry = rig.entry(case.suite, case.id)
     try:
         check_health(rig.problems)

@@ -79,9 +79,7 @@ class Rig:
             machine=machine,
             fingerprint=hardware.fingerprint(machine, profile),
             cache=settings.cache,
-            suites={
-                path.stem: baselines.read(path) for path in sorted((settings.baselines / profile.name).glob("*.json"))
-            },
+            suites=_suites(settings.baselines / profile.name),
             budget_s=settings.time_budget_s or profile.time_budget_s,
             processes=settings.processes,
             rng=Random(settings.seed),  # noqa: S311 - an order, not a secret
