@@ -166,6 +166,15 @@ def test_update_writes_pending_files_and_never_the_baseline(repository):
     assert (repository.path / ".gpuperf" / "pending" / "cpu" / "suite.json").exists()
 
 
+def test_a_variable_that_slows_cuda_down_keeps_baselines_from_being_written(repository, monkeypatch):
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+
+    result = repository.run("--gpu-update=all")
+
+    result.stdout.fnmatch_lines(["*CUDA_LAUNCH_BLOCKING=1 changes how fast CUDA runs; no baseline is written*"])
+    assert not (repository.path / ".gpuperf" / "pending").exists()
+
+
 def test_update_is_refused_in_ci(repository, monkeypatch):
     monkeypatch.setenv("CI", "true")
 
