@@ -478,6 +478,10 @@ def test_a_published_entry_cannot_be_pending():
 
 # --- merging ---
 
+# GPUPERF_FUZZ=200000 for the long run
+FUZZ = settings(
+    max_examples=int(os.environ.get("GPUPERF_FUZZ", "300")), deadline=None, suppress_health_check=list(HealthCheck)
+)
 ENTRIES = st.builds(
     entry,
     st.sampled_from([1.0, 2.0, 3.0]),
@@ -491,6 +495,7 @@ SUITES = st.builds(
 )
 
 
+@FUZZ
 @given(SUITES, SUITES, SUITES)
 def test_merging_is_commutative_associative_and_idempotent(one, two, three):
     merge = baselines.merge
@@ -517,11 +522,8 @@ def test_different_files_are_not_merged():
         baselines.merge(Suite(profile="p", suite="s"), Suite(profile="q", suite="s"))
 
 
-# --- fuzzing: nothing but the product's own errors; GPUPERF_FUZZ=1000000 for the long run ---
+# --- fuzzing: reading, migrating and merging raise nothing but the product's own errors ---
 
-FUZZ = settings(
-    max_examples=int(os.environ.get("GPUPERF_FUZZ", "300")), deadline=None, suppress_health_check=list(HealthCheck)
-)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -530,9 +532,14 @@ JSON = st.recursive(
 
 
 def survives(content: bytes) -> None:
-    for decode in (baselines.decode, baselines.decode_pending):
-        with suppress(BaselineError):
-            decode("f", content)
+    """Read as either file; what can be read can be merged with the golden file, if it is a version of it, and kept."""
+    with suppress(BaselineError):
+        baselines.decode_pending("f", content)
+    with suppress(BaselineError):
+        suite = baselines.decode("f", content)
+        assert baselines.decode("f", baselines.encode(suite)) == suite
+        merged = baselines.merge(suite, baselines.decode("f", V1))
+        assert merged == baselines.merge(baselines.decode("f", V1), suite)
 
 
 @FUZZ
@@ -545,6 +552,9 @@ def test_any_bytes_are_read_or_refused(content):
 @given(JSON)
 def test_any_json_is_read_or_refused(content):
     survives(json.dumps(content).encode())
+    for old in (content, {"schema_version": 0, "cases": content}, {"schema_version": 0, "cases": {"t": content}}):
+        with suppress(BaselineError):
+            migrations.migrate("f", old)
 
 
 @FUZZ
