@@ -7,9 +7,10 @@ Run on a machine with one NVIDIA GPU, PyTorch and nvidia-ml-py, from the reposit
 Writes ``$OUT/machine_gpu.json`` after each part, prints a table last. Takes at most about six minutes, changes no
 setting of the GPU. ``--dry-run`` replaces the GPU's work by sleeping: it exercises the script, not the machine.
 
-Parts: probe and profile match; telemetry idle; 1 GiB allocation (memory within 1 %); 10 GiB copied to the GPU (PCIe
-bytes within 5 %); energy counter against integrated power (within 3 %) under a steady load; the sampler's effect on
-a kernel's median over interleaved blocks (at most 0.5 %).
+Parts: probe and profile match; telemetry idle; 1 GiB allocation (memory within 1 %); 10 GiB copied to the GPU and back
+(PCIe bytes within 5 %), in one go and in ten; energy counter against integrated power (within 3 %) under a steady
+load; the sampler's effect on a kernel's median over interleaved blocks (at most 0.5 %); two processes that want the
+same GPU at once, and where there are two GPUs, one each.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import json
 import os
 import signal
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +33,11 @@ ROOT = str(Path(__file__).resolve().parents[1])
 sys.path.insert(0, ROOT)
 # The probe and the sampler are processes of their own and have to find the package too.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
+os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # NVML's order
 
-from pytest_gpuperf import hardware, health, profiles  # noqa: E402 - after the path is set
+from pytest_gpuperf import hardware, health, nvml, profiles  # noqa: E402 - after the path is set
 from pytest_gpuperf.telemetry import Sampler  # noqa: E402 - same
+from pytest_gpuperf.worker import lock  # noqa: E402 - same
 
 GIB = 1024**3
 MIB = 1024**2
@@ -50,7 +55,12 @@ class Load:
         self.held: Any = None
         self.host = torch.empty(GIB, dtype=torch.uint8, pin_memory=True)
         self.device = torch.empty(GIB, dtype=torch.uint8, device="cuda")
-        self.torch.cuda.synchronize()
+        self.hold(GIB)  # CUDA loads a kernel's code at its first use, which takes memory too
+        self.release()
+
+    def uuid(self) -> str:
+        """Return the UUID of the GPU that the work runs on, as CUDA tells it."""
+        return f"GPU-{self.torch.cuda.get_device_properties(0).uuid}"
 
     def hold(self, size: int) -> None:
         self.held = self.torch.empty(size, dtype=self.torch.uint8, device="cuda")
@@ -94,6 +104,9 @@ class DryLoad(Load):
     """Sleeps instead; for trying the script where there is no GPU."""
 
     def __init__(self) -> None: ...
+
+    def uuid(self) -> str:
+        return "none"
 
     def hold(self, size: int) -> None: ...
 
@@ -190,15 +203,18 @@ def copies(report: Report, sampler: Sampler, load: Load) -> None:
     for direction, work, name in (
         ("to the GPU", load.copy_to_gpu, "pcie_rx_mib"),
         ("from the GPU", load.copy_from_gpu, "pcie_tx_mib"),
+        # Should the counters be 32 bits wide and late, one go wraps them unseen; ten do not.
+        ("to the GPU in ten goes", partial(in_goes, load.copy_to_gpu), "pcie_rx_mib"),
     ):
         work(1)
         time.sleep(1.5)
         windows = []
         for _ in range(3):
             idle = watched(sampler, lambda: time.sleep(1.0))
+            before = raw_counters()
             busy = watched(sampler, lambda work=work: work(10), settle_s=1.5)  # type: ignore[misc]
-            windows.append({"idle": idle, "busy": busy})
-        report.put(f"copy_10_gib_{name}", windows)
+            windows.append({"idle": idle, "busy": busy, "raw": [before, raw_counters()]})
+        report.put(f"copy 10 GiB {direction}", windows)
         read = [window["busy"][name] for window in windows]
         if None in read:
             report.row(f"10 GiB copied {direction}", "unavailable", "<= 5 %", None)
@@ -207,6 +223,27 @@ def copies(report: Report, sampler: Sampler, load: Load) -> None:
         rates = [10240 * MIB / window["busy"]["work_s"] / 1e9 for window in windows]
         text = f"{error:.2f} % ({statistics.median(rates):.1f} GB/s)"
         report.row(f"10 GiB copied {direction}, worst error of 3", text, "<= 5 %", error <= 5)
+
+
+def in_goes(copy: Callable[[int], None], gib: int) -> None:
+    """Copy with pauses, in which the counters can follow."""
+    for _ in range(gib):
+        copy(1)
+        time.sleep(0.15)
+
+
+def raw_counters() -> dict[str, Any]:
+    """Return PCIe counters just as NVML has them, with their types: what the sampler's figures are made of."""
+    pynvml = nvml.binding()
+    pynvml.nvmlInit()
+    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    fields = {"tx": pynvml.NVML_FI_DEV_PCIE_COUNT_TX_BYTES, "rx": pynvml.NVML_FI_DEV_PCIE_COUNT_RX_BYTES}
+    answers = pynvml.nvmlDeviceGetFieldValues(handle, list(fields.values()))
+    return {
+        name: {"return": answer.nvmlReturn, "type": answer.valueType, "value": answer.value.ullVal,
+               "latency_us": answer.latencyUsec}
+        for name, answer in zip(fields, answers, strict=True)
+    }  # fmt: skip
 
 
 def energy(report: Report, sampler: Sampler, load: Load) -> None:
@@ -224,6 +261,58 @@ def energy(report: Report, sampler: Sampler, load: Load) -> None:
                  "power_w", "throttle_sw_power_cap_pct", "missed_pct"):  # fmt: skip
         value = windows[0][name]
         report.row(f"  FP16 8192^3 matmul: {name}", "null" if value is None else f"{value:.1f}", "", None)
+
+
+def turns(report: Report, uuids: list[str], *, is_dry: bool) -> None:
+    """Let two processes take turns on one GPU, then work on one each where there are two."""
+    for pair in [uuids[:1] * 2] + [uuids[:2]] * (len(uuids) > 1):
+        command = [sys.executable, __file__, *(["--dry-run"] if is_dry else []), "--take-turns"]
+        runs = [
+            subprocess.Popen(
+                [*command, uuid], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": uuid},
+            )
+            for uuid in pair
+        ]  # fmt: skip
+        for run in runs:
+            assert run.stdout is not None
+            run.stdout.readline()  # loaded and warm
+        samplers = [Sampler.start([run.pid], uuid) for run, uuid in zip(runs, pair, strict=True)]
+        time.sleep(1.5)
+        started = time.monotonic_ns()
+        for run in runs:
+            assert run.stdin is not None
+            run.stdin.write("go\n")
+            run.stdin.flush()
+        spans = sorted(tuple(span) for run in runs for span in json.loads(run.communicate()[0]))
+        ended = time.monotonic_ns()
+        windows = [sampler.window(started, ended) for sampler in samplers]
+        for sampler in samplers:
+            sampler.stop()
+        met = sum(end > start for (_, end), (start, _) in pairwise(spans))
+        is_same = pair[0] == pair[1]
+        what = "two processes, one GPU" if is_same else "two processes, a GPU each"
+        report.put(what, {"spans": spans, "telemetry": windows})
+        report.row(
+            f"{what}: of {len(spans)} turns met another", str(met), "0" if is_same else "> 0", (met == 0) == is_same
+        )
+        uses = [window["gpu_utilisation_pct"] for window in windows]
+        report.row(f"{what}: utilisation of each", ", ".join(f"{use or 0:.0f} %" for use in uses), "", None)
+
+
+def take_turns(uuid: str, load: Load) -> None:
+    """Be one of the processes of :func:`turns`."""
+    load.burn(0.5)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    spans = []
+    for _ in range(10):
+        time.sleep(0.06)  # longer than the lock is polled, so that the other one gets its turn
+        with lock.hold(uuid, timeout_s=60):
+            started = time.monotonic_ns()
+            load.burn(0.25)
+            spans.append([started, time.monotonic_ns()])
+    print(json.dumps(spans), flush=True)
 
 
 def second_gpu(report: Report, uuid: str, sampler: Sampler, load: Load) -> None:
@@ -281,12 +370,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dry-run", action="store_true", help="sleep instead of using the GPU")
     parser.add_argument("--blocks", type=int, default=50)
+    parser.add_argument("--take-turns", metavar="UUID", help="be one of two processes; used by this script itself")
     options = parser.parse_args()
+    if options.take_turns:
+        take_turns(options.take_turns, DryLoad() if options.dry_run else Load())
+        return
     out = Path(os.environ.get("OUT", "."))
     out.mkdir(parents=True, exist_ok=True)
     report = Report(out / "machine_gpu.json")
     uuid, *others = probe(report)
     load = DryLoad() if options.dry_run else Load()
+    report.row("CUDA's first GPU is the probe's first", load.uuid(), "", options.dry_run or load.uuid() == uuid)
     with Sampler.start([os.getpid()], uuid) as sampler:
         time.sleep(1.5)
         report.put("idle", watched(sampler, lambda: time.sleep(5)))
@@ -296,6 +390,9 @@ def main() -> None:
         for part in (*parts, partial(effect, blocks=options.blocks)):
             attempt(part, report, sampler, load)
         report.put("hung", sampler.hung)
+    attempt(
+        lambda report, *_: turns(report, [uuid, *others], is_dry=options.dry_run), report, sampler, load
+    )  # after the others: its children take memory of the same GPU
     report.print()
 
 

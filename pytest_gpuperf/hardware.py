@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pytest_gpuperf import nvml
 from pytest_gpuperf.errors import ConfigError, InfraError
-from pytest_gpuperf.profiles import ServerProfile, found_gpus, known, mismatches
+from pytest_gpuperf.profiles import ServerProfile, found_gpus, is_named, known, mismatches
 from pytest_gpuperf.records import Fingerprint
 from pytest_gpuperf.records.machine import Cpu, Driver, Gpu, Machine
 
-__all__ = ["Machine", "check_visible", "driver_error", "fingerprint", "match", "probe"]
+__all__ = ["Machine", "check_visible", "driver_error", "fingerprint", "match", "measured_gpu", "probe"]
 
 #: CPU flags by which inference libraries choose their kernels; two CPUs that differ here differ in speed.
 INSTRUCTIONS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
@@ -66,9 +66,16 @@ def match(profile: ServerProfile, machine: Machine, *, environ: Mapping[str, str
         return
     if machine.driver.fault:
         raise driver_error(machine.driver, expected=_expected(profile))
-    check_visible(machine, environ)
+    gpu = measured_gpu(machine, environ=environ)
     found = mismatches(profile, machine)
-    if not found and machine.gpus:
+    if machine.gpus and not found and (gpu is None or not is_named(profile, gpu)):
+        raise ConfigError(
+            f"CUDA programs do not see a GPU of the server profile {profile.name!r} first",
+            got=f"CUDA_VISIBLE_DEVICES={environ.get('CUDA_VISIBLE_DEVICES')} on {found_gpus(machine)}",
+            expected=_expected(profile),
+            hint="set CUDA_VISIBLE_DEVICES to the UUID of the GPU to measure (nvidia-smi -L)",
+        )
+    if machine.gpus and not found:
         return
     lines = "; ".join(f"{mismatch.what}: {mismatch.found}" for mismatch in found) or "no GPU"
     wanted = "; ".join(f"{mismatch.what}: {mismatch.expected}" for mismatch in found) or _expected(profile)
@@ -96,20 +103,19 @@ def driver_error(driver: Driver, *, expected: str) -> InfraError:
 def check_visible(machine: Machine, environ: Mapping[str, str]) -> tuple[int, ...]:
     """Return NVML indices of the GPUs that CUDA programs will see, in CUDA's order.
 
-    CUDA's own order (fastest first) is NVML's (PCI bus) order unless cards of different kinds are mixed.
+    CUDA's own order (fastest first) is NVML's (PCI bus) order unless cards of different kinds are mixed. Of a MIG
+    instance the card is returned that has MIG on.
 
     Raises:
         ConfigError: ``CUDA_VISIBLE_DEVICES`` names a GPU that is not there, or its meaning is ambiguous.
     """
     listed = environ.get("CUDA_VISIBLE_DEVICES")
-    everything = tuple(gpu.index for gpu in machine.gpus)
-    if listed is None:
-        return everything
-    entries = [entry.strip() for entry in listed.split(",") if entry.strip()]
-    is_mixed = len({gpu.name for gpu in machine.gpus}) > 1
+    everything = [str(gpu.index) for gpu in machine.gpus]
+    entries = everything if listed is None else [entry.strip() for entry in listed.split(",") if entry.strip()]
+    is_mixed = len({gpu.name for gpu in machine.gpus if gpu.name}) > 1
     if is_mixed and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and any(entry.isdigit() for entry in entries):
         raise ConfigError(
-            "CUDA_VISIBLE_DEVICES counts in CUDA's order, which differs from the bus order when cards are mixed",
+            "CUDA counts GPUs in an order of its own, which differs from the bus order when cards are mixed",
             got=f"CUDA_VISIBLE_DEVICES={listed} on {found_gpus(machine)}",
             hint="set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name GPUs by UUID (nvidia-smi -L)",
         )
@@ -118,15 +124,27 @@ def check_visible(machine: Machine, environ: Mapping[str, str]) -> tuple[int, ..
     for entry in entries:
         prefixes = [gpu.index for gpu in machine.gpus if gpu.uuid and gpu.uuid.startswith(entry)]
         index = by_entry.get(entry, prefixes[0] if len(prefixes) == 1 else None)
-        if index is None and not entry.startswith("MIG-"):
+        if index is None and entry.startswith("MIG-"):
+            parents = [gpu.index for gpu in machine.gpus if gpu.is_mig]
+            index = parents[0] if len(parents) == 1 else None
+        if index is None:
             raise ConfigError(
                 "CUDA_VISIBLE_DEVICES names a GPU that is not there",
                 got=repr(entry),
                 expected=f"one of {', '.join(by_entry)}, or a UUID of nvidia-smi -L",
             )
-        if index is not None:
-            visible.append(index)
+        visible.append(index)
     return tuple(visible)
+
+
+def measured_gpu(machine: Machine, *, environ: Mapping[str, str] = os.environ) -> Gpu | None:
+    """Return the GPU that cases run on: the first that CUDA programs see; ``None`` where they see none.
+
+    Raises:
+        ConfigError: see :func:`check_visible`.
+    """
+    visible = check_visible(machine, environ)
+    return next((gpu for gpu in machine.gpus if visible and gpu.index == visible[0]), None)
 
 
 def _expected(profile: ServerProfile) -> str:

@@ -83,12 +83,15 @@ class Problem:
 Gate = Callable[[Gpu], Iterator[tuple[Status | None, str, str, str]]]
 
 
-def check(machine: Machine, profile: ServerProfile, *, own: Collection[int] = ()) -> tuple[Problem, ...]:
+def check(
+    machine: Machine, profile: ServerProfile, *, on: int | None = None, own: Collection[int] = ()
+) -> tuple[Problem, ...]:
     """Return what is wrong with the machine before (or between) measurements, worst first.
 
     Args:
         machine: as just probed.
         profile: only a GPU profile makes GPU states matter.
+        on: index of the GPU that cases run on; what is wrong with the others is only noted. ``None`` = all of them.
         own: pids of this session's own workers, which are no foreign processes.
     """
     if not profile.is_gpu:
@@ -100,7 +103,13 @@ def check(machine: Machine, profile: ServerProfile, *, own: Collection[int] = ()
         )
         return (problem,)
     found = [
-        Problem(status=status, code=code, cause=cause, next_step=next_step, where=f"GPU {gpu.index} ({gpu.uuid})")
+        Problem(
+            status=status if on in (None, gpu.index) else None,
+            code=code,
+            cause=cause,
+            next_step=next_step,
+            where=f"GPU {gpu.index} ({gpu.uuid})",
+        )
         for gpu in machine.gpus
         for gate in ((_card,) if gpu.fault else (*_GATES, lambda gpu: _neighbours(gpu, own)))
         for status, code, cause, next_step in gate(gpu)

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.records import Tolerance
-from pytest_gpuperf.records.machine import Machine
+from pytest_gpuperf.records.machine import Gpu, Machine
 from pytest_gpuperf.toml import Table
 
 FOLDER = Path(__file__).with_name("profiles")
@@ -63,7 +63,7 @@ class ServerProfile:
         server: the rest of the server as published (CPU, cores, memory, network): context, never checked.
         power_limit_w: what ``power.limit`` should be; another one is noted as a difference.
         clocks: whether baselines are taken at ``default`` or ``locked`` clocks.
-        time_budget_s: measuring seconds per case.
+        time_budget_s: measuring seconds per case, at most; what is decided sooner ends sooner.
         path: the file.
     """
 
@@ -130,7 +130,7 @@ def mismatches(profile: ServerProfile, machine: Machine) -> tuple[Mismatch, ...]
     rules = profile.match
     if rules.device == "cpu":
         return ()
-    alike = [gpu for gpu in machine.gpus if any(fnmatchcase(gpu.name, pattern) for pattern in rules.names)]
+    alike = [gpu for gpu in machine.gpus if is_named(profile, gpu)]
     if machine.gpus and not alike:
         return (Mismatch(what="name", found=found_gpus(machine), expected=" or ".join(rules.names)),)
     found: list[Mismatch] = []
@@ -145,6 +145,11 @@ def mismatches(profile: ServerProfile, machine: Machine) -> tuple[Mismatch, ...]
             state = {True: "on", False: "off"}
             found.append(Mismatch(what="MIG", found=f"GPU {gpu.index}: {state[gpu.is_mig]}", expected=state[rules.mig]))
     return tuple(found)
+
+
+def is_named(profile: ServerProfile, gpu: Gpu) -> bool:
+    """Whether the GPU's name is one of the profile's."""
+    return any(fnmatchcase(gpu.name, pattern) for pattern in profile.match.names)
 
 
 def found_gpus(machine: Machine) -> str:

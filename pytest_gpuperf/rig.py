@@ -50,6 +50,7 @@ class Rig:
         rng: decides the order of the blocks.
         progress: is told about every long step.
         problems: what is wrong with the machine, worst first.
+        gpu_uuid: the GPU that cases run on, by the driver's UUID; ``None`` for a CPU profile.
         outputs: the reference's outputs by what they depend on; one evaluation serves all engines of a model.
     """
 
@@ -64,6 +65,7 @@ class Rig:
     rng: Random
     progress: Progress
     problems: tuple[Problem, ...] = ()
+    gpu_uuid: str | None = None
     outputs: dict[str, Arrays] = field(default_factory=dict)
 
     @classmethod
@@ -73,6 +75,7 @@ class Rig:
         Raises:
             BaselineError: a baseline file of the profile cannot be trusted.
         """
+        gpu = hardware.measured_gpu(machine) if profile.is_gpu else None
         return cls(
             pool=Pool(settings.out / "logs"),
             profile=profile,
@@ -84,7 +87,8 @@ class Rig:
             processes=settings.processes,
             rng=Random(settings.seed),  # noqa: S311 - an order, not a secret
             progress=progress,
-            problems=health.check(machine, profile),
+            problems=health.check(machine, profile, on=None if gpu is None else gpu.index),
+            gpu_uuid=None if gpu is None else gpu.uuid,
         )
 
     def open(self, role: str, spec: EngineSpec, batches: BatchSpec) -> tuple[Worker, EngineInfo]:
@@ -108,11 +112,6 @@ class Rig:
         if entry is None:  # nothing to decide: spend the time on the estimate
             return replace(rule, min_pairs=rule.max_pairs // 2)
         return rule
-
-    @property
-    def gpu_uuid(self) -> str | None:
-        """The GPU that cases run on, by the driver's UUID; ``None`` for a CPU profile."""
-        return self.machine.gpus[0].uuid if self.profile.is_gpu else None
 
     @cached_property
     def sampler(self) -> Sampler:

@@ -288,13 +288,54 @@ def test_row37_visible_by_uuid_and_order(fake_nvml):
     assert hardware.check_visible(machine, {"CUDA_VISIBLE_DEVICES": "GPU-00000001,GPU-00000000"}) == (1, 0)
     ordered = {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     assert hardware.check_visible(machine, ordered) == (1,)
-    assert hardware.check_visible(machine, {}) == (0, 1)
+    assert hardware.check_visible(machine, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}) == (0, 1)
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in mismatch(ConfigError, "a40")
 
 
 def test_row37_visible_gpu_is_not_there(fake_nvml):
     message = mismatch(ConfigError, "a40", {"CUDA_VISIBLE_DEVICES": "7"})
     assert "names a GPU that is not there" in message
     assert "got:      '7'" in message
+
+
+def test_row37_cases_run_on_the_first_gpu_that_cuda_sees(fake_nvml):
+    machine = hardware.probe()
+    assert hardware.measured_gpu(machine, environ={}) == machine.gpus[0]
+    assert hardware.measured_gpu(machine, environ={"CUDA_VISIBLE_DEVICES": "1"}) == machine.gpus[1]
+    assert hardware.measured_gpu(machine, environ={"CUDA_VISIBLE_DEVICES": "GPU-00000001,0"}) == machine.gpus[1]
+    assert hardware.measured_gpu(machine, environ={"CUDA_VISIBLE_DEVICES": ""}) is None
+
+
+def test_row37_an_instance_is_measured_on_its_card(fake_nvml):
+    fake_nvml.write("1.mig = 1")
+    machine = hardware.probe()
+    assert hardware.measured_gpu(machine, environ={"CUDA_VISIBLE_DEVICES": "MIG-1234"}) == machine.gpus[1]
+    fake_nvml.write("mig = 1")
+    with pytest.raises(ConfigError, match="names a GPU that is not there"):
+        hardware.check_visible(hardware.probe(), {"CUDA_VISIBLE_DEVICES": "MIG-1234"})
+
+
+def test_row37_no_visible_gpu(fake_nvml):
+    message = mismatch(ConfigError, "a40", {"CUDA_VISIBLE_DEVICES": ""})
+    assert "CUDA programs do not see a GPU of the server profile 'a40' first" in message
+    assert "on 2 x NVIDIA A40" in message
+    assert "nvidia-smi -L" in message
+
+
+def test_row37_a_card_of_another_kind_comes_first(fake_nvml):
+    fake_nvml.write("count = 3", "0.name = NVIDIA T1000")
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    assert "do not see a GPU of the server profile 'a40' first" in mismatch(ConfigError, "a40", order)
+    hardware.match(profiles.load("a40"), hardware.probe(), environ={**order, "CUDA_VISIBLE_DEVICES": "1,2"})
+
+
+def test_another_gpu_than_the_measured_one_blocks_nothing(fake_nvml):
+    fake_nvml.write("1.ecc_uncorrected = 1", "1.processes = 4711:-")
+    machine = hardware.probe()
+    problems = health.check(machine, profiles.load("a40"), on=0)
+    assert {problem.status for problem in problems} == {NOTE}
+    assert health.worst(problems) is None
+    assert health.worst(health.check(machine, profiles.load("a40"), on=1)).status == INFRA
 
 
 # --- while a case runs ----------------------------------------------------------------------------------------------
