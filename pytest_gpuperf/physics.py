@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_gpuperf.convert.cost import Cost
+from pytest_gpuperf.records import Cost
 
 FlagKind = Literal["faster than the ceiling", "unit error", "no batching", "GPUs not measured"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpuperf.errors import ConfigError
+from pytest_gpuperf.records import Cost
 
 Shape = tuple[int, ...]
 
@@ -34,21 +35,6 @@ class Op:
     output: int
     depth: int
     output_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """Work and traffic of a model.
-
-    Attributes:
-        flop: floating-point (or integer) operations per sample, a multiplication and an addition being two.
-        weight_bytes: read once per call, whatever the batch.
-        activation_bytes: results of the counted operations per sample; written once and read once if nothing is fused.
-    """
-
-    flop: float
-    weight_bytes: float = 0.0
-    activation_bytes: float = 0.0
 
 
 def total(ops: Iterable[Op], *, weight_bytes: float = 0.0) -> Cost:

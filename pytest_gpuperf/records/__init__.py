@@ -7,11 +7,11 @@ them by their annotations wherever they cross a process or a file.
 
 from __future__ import annotations
 
-from pytest_gpuperf.records.artefact import Artefact, EngineInfo, Fingerprint, TensorSpec
+from pytest_gpuperf.records.artefact import Artefact, Cost, EngineInfo, Fingerprint, TensorSpec
 from pytest_gpuperf.records.baseline import BaselineEntry, BaselineMetric, Differences, Provenance, Tolerance
 from pytest_gpuperf.records.request import BatchSpec, Budget, EngineSpec, Model
 from pytest_gpuperf.records.sample import AccuracyDelta, Block, Comparison, Higher, Measured, Metric, Steady, Volley
-from pytest_gpuperf.records.verdict import CaseResult, Finding, Status, Verdict
+from pytest_gpuperf.records.verdict import CaseResult, Finding, Physics, Status, Trend, Verdict
 
 __all__ = [
     "AccuracyDelta",
@@ -23,6 +23,7 @@ __all__ = [
     "Budget",
     "CaseResult",
     "Comparison",
+    "Cost",
     "Differences",
     "EngineInfo",
     "EngineSpec",
@@ -32,11 +33,13 @@ __all__ = [
     "Measured",
     "Metric",
     "Model",
+    "Physics",
     "Provenance",
     "Status",
     "Steady",
     "TensorSpec",
     "Tolerance",
+    "Trend",
     "Verdict",
     "Volley",
 ]

@@ -32,6 +32,21 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Work and traffic of a model.
+
+    Attributes:
+        flop: floating-point (or integer) operations per sample, a multiplication and an addition being two.
+        weight_bytes: read once per call, whatever the batch.
+        activation_bytes: results of the counted operations per sample; written once and read once if nothing is fused.
+    """
+
+    flop: float
+    weight_bytes: float = 0.0
+    activation_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
     """What the loaded engine really is, read back from the runtime.
 
@@ -41,6 +56,7 @@ class EngineInfo:
         precision: the precision that the loaded artefact computes in.
         versions: of the runtime and whatever else shapes its speed.
         mode: how calls are made (threads, transfers, CUDA graph …): a condition.
+        cost: of the graph that it runs; ``None`` where that cannot be counted.
     """
 
     kind: str
@@ -53,6 +69,7 @@ class EngineInfo:
     versions: dict[str, str] = field(default_factory=dict)
     mode: dict[str, str] = field(default_factory=dict)
     has_device_clock: bool = False
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

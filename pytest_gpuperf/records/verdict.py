@@ -57,6 +57,46 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Physics:
+    """A case against its GPU's limits; percentages are of the peak in the case's precision.
+
+    Attributes:
+        gflop: work per sample, 10⁹ operations.
+        ceiling_sps: samples per second that the arithmetic alone allows.
+        mfu_pct: model FLOP utilisation.
+        memory_bound_pct: the memory's share of the time if arithmetic and traffic took turns at their peaks.
+        in_flight: mean number of calls in flight at the throughput that was reached.
+        best_pct: throughput in percent of the best published one for this card and model; ``best`` names it.
+        flags: what cannot be right, of this case's numbers and of published ones in its baseline.
+    """
+
+    gflop: float | None = None
+    ceiling_sps: float | None = None
+    mfu_pct: float | None = None
+    memory_bound_pct: float | None = None
+    in_flight: float | None = None
+    best_pct: float | None = None
+    best: str = ""
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """One figure of a case over its accepted runs, and this run as the last point.
+
+    Attributes:
+        points: (ISO date, value), oldest first; only runs whose conditions match this one's.
+        change_points: indices into ``points`` at which another level begins.
+        drift: how much worse than at the start, in words; empty when that is nothing to report.
+    """
+
+    metric: str
+    points: tuple[tuple[str, float], ...]
+    change_points: tuple[int, ...] = ()
+    drift: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
     """One case from end to end, as the reports, the journal and the pending files need it.
 
@@ -66,6 +106,8 @@ class CaseResult:
         differences: this run's conditions against the approved ones.
         judged_against: the best reference that a finding used: ``live pair``, ``stored``, ``portable``, ``published``
             or ``none``; ``why_not_better`` says what kept the case from the next better one.
+        physics: against the GPU's limits, where the server profile names them.
+        trend: over accepted runs, where there are any.
         path, line: where the test stands (relative to rootdir, counted from 1; 0 = unknown), for annotations.
     """
 
@@ -84,3 +126,5 @@ class CaseResult:
     why_not_better: str = ""
     path: str = ""
     line: int = 0
+    physics: Physics | None = None
+    trend: Trend | None = None

@@ -26,8 +26,10 @@ from pytest_gpuperf.records import (
     Fingerprint,
     Measured,
     Metric,
+    Physics,
     Status,
     Steady,
+    Trend,
     Verdict,
 )
 
@@ -47,6 +49,8 @@ OF_CASE = (
     "why_not_better",
     "path",
     "line",
+    "physics",
+    "trend",
 )
 OF_MEASURED = ("accuracy", "comparison", "conditions", "telemetry", "steady", "info", "notes", "samples")
 # What ``null`` means where a number must stand: an open interval, an effect that no number of pairs would have shown.
@@ -106,6 +110,8 @@ class Case:
     why_not_better: str = ""
     path: str = ""
     line: int = 0
+    physics: Physics | None = None
+    trend: Trend | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

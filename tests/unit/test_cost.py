@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_gpuperf.convert.cost import Cost, Op, cost, total
+from pytest_gpuperf.convert.cost import Op, cost, total
 from pytest_gpuperf.errors import ConfigError
+from pytest_gpuperf.records import Cost
 
 onnx = pytest.importorskip("onnx")
 FLOAT = onnx.TensorProto.FLOAT

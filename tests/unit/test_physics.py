@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from pytest_gpuperf import baselines, physics
-from pytest_gpuperf.convert.cost import Cost, Op, total
+from pytest_gpuperf.convert.cost import Op, total
 from pytest_gpuperf.physics import Flag, Peaks, Row
 from pytest_gpuperf.published import BEST
+from pytest_gpuperf.records import Cost
 
 RESNET50 = Cost(flop=8.178e9, weight_bytes=51e6, activation_bytes=22.2e6)  # FP16
 BASE_128 = Cost(flop=22.35e9, weight_bytes=170e6)
