@@ -6,14 +6,16 @@ figure for these models; what is left out is below 1 % of ResNet-50 and of BERT.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import Cost
+from pytest_gpuperf.convert.cache import Cache, file_sha256
+from pytest_gpuperf.errors import ConfigError, GpuPerfError
+from pytest_gpuperf.records import Artefact, Cost
 
 Shape = tuple[int, ...]
 
@@ -45,6 +47,26 @@ def total(ops: Iterable[Op], *, weight_bytes: float = 0.0) -> Cost:
         weight_bytes=weight_bytes,
         activation_bytes=float(sum(op.output_bytes for op in listed)),
     )
+
+
+def known(artefact: Artefact, *, cache: Cache, progress: Callable[[str], None]) -> Cost | None:
+    """Return the cost of an artefact, counted once and then kept in the cache.
+
+    ``None`` where it cannot be had, which ``progress`` is told: no measurement fails for want of it.
+    """
+    if artefact.kind != "onnx":
+        return None
+
+    def build(path: Path) -> None:
+        path.write_text(json.dumps(asdict(cost(Path(artefact.path)))))
+
+    recipe = {"graph": artefact.sha256, "counter": file_sha256(Path(__file__))}
+    try:
+        kept = cache.get_or_build("cost", recipe, build, progress=progress)
+    except (GpuPerfError, ImportError) as error:
+        progress(f"work per sample is not known: {str(error).splitlines()[0]}")
+        return None
+    return Cost(**json.loads(Path(kept.path).read_bytes()))
 
 
 def cost(path: Path) -> Cost:

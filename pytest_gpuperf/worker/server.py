@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gpuperf import engines, errors
 from pytest_gpuperf.errors import EngineError, GpuPerfError
-from pytest_gpuperf.records import Artefact, BatchSpec
+from pytest_gpuperf.records import Artefact, BatchSpec, Cost
 from pytest_gpuperf.worker import protocol as p
 from pytest_gpuperf.worker.channel import Channel, ClosedError
 from pytest_gpuperf.worker.loop import Loop
@@ -29,6 +29,7 @@ class Server:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._engine: Engine | None = None
+        self._cost: Cost | None = None
         self._loop: Loop | None = None
         self._inputs: tuple[BatchSpec, Batches] | None = None
 
@@ -81,13 +82,15 @@ class Server:
             self._close()
             engine = engines.load(request.spec.kind)(request.spec)
             artefact = self._prepare(engine, request)
+            self._cost = self._count(artefact, request)
             engine.open(artefact, cache=Path(request.cache), progress=self._progress)
             self._engine = engine
         assert self._engine.info is not None
+        info = replace(self._engine.info, cost=self._engine.info.cost or self._cost)
         batches = self._load(request.batches)
         self._loop = Loop(self._engine, list(batches.batches()), batch=request.batches.batch)
         labels = None if batches.labels is None else p.pack(batches.labels)
-        return p.Opened(info=self._engine.info, inputs_digest=batches.digest, labels=labels)
+        return p.Opened(info=info, inputs_digest=batches.digest, labels=labels)
 
     def _load(self, spec: BatchSpec) -> Batches:
         """Make the input set, unless it is the last one cut into other batches."""
@@ -112,6 +115,12 @@ class Server:
             cache=Cache(Path(request.cache)),
             progress=self._progress,
         )
+
+    def _count(self, artefact: Artefact, request: p.Open) -> Cost | None:
+        from pytest_gpuperf.convert import cost
+        from pytest_gpuperf.convert.cache import Cache
+
+        return cost.known(artefact, cache=Cache(Path(request.cache)), progress=self._progress)
 
     def _unbind(self) -> None:
         if self._loop is not None:

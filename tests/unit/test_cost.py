@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
-from pytest_gpuperf.convert.cost import Op, cost, total
+from pytest_gpuperf.convert.cache import Cache
+from pytest_gpuperf.convert.cost import Op, cost, known, total
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import Cost
+from pytest_gpuperf.records import Artefact, Cost
 
 onnx = pytest.importorskip("onnx")
 FLOAT = onnx.TensorProto.FLOAT
@@ -117,3 +120,34 @@ def test_what_is_no_model_is_refused(tmp_path):
     (tmp_path / "g.onnx").write_bytes(b"not a model")
     with pytest.raises(ConfigError, match=r"cannot read the cost of .*g\.onnx"):
         cost(tmp_path / "g.onnx")
+
+
+# --- kept in the cache ---
+
+
+def artefact(path, kind="onnx"):
+    return Artefact(kind=kind, path=str(path), sha256="ab" * 32)
+
+
+def test_a_graph_is_counted_once(tmp_path):
+    graph = Graph("x", "batch", 4)
+    path = graph.save(tmp_path / "g.onnx", graph.dense("x", 4, 8))
+    cache = Cache(tmp_path / "cache")
+    first = known(artefact(path), cache=cache, progress=pytest.fail)
+    path.unlink()
+    assert first == known(artefact(path), cache=cache, progress=pytest.fail) == Cost(flop=64, activation_bytes=32)
+
+
+@pytest.mark.parametrize("module", ["onnx", None])
+def test_a_cost_that_cannot_be_had_is_told_and_fails_nothing(tmp_path, monkeypatch, module):
+    (tmp_path / "g.onnx").write_bytes(b"not a model")
+    if module:
+        monkeypatch.setitem(sys.modules, module, None)
+    told = []
+    assert known(artefact(tmp_path / "g.onnx"), cache=Cache(tmp_path / "cache"), progress=told.append) is None
+    (line,) = told
+    assert line.startswith("work per sample is not known: " + ("import of onnx" if module else "cannot read the cost"))
+
+
+def test_only_graphs_are_counted(tmp_path):
+    assert known(artefact(tmp_path, "savedmodel"), cache=Cache(tmp_path / "c"), progress=pytest.fail) is None
