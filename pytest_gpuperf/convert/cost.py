@@ -50,12 +50,10 @@ def total(ops: Iterable[Op], *, weight_bytes: float = 0.0) -> Cost:
 
 
 def known(artefact: Artefact, *, cache: Cache, progress: Callable[[str], None]) -> Cost | None:
-    """Return the cost of an artefact, counted once and then kept in the cache.
+    """Return the cost of an ONNX artefact, counted once and then kept in the cache.
 
     ``None`` where it cannot be had, which ``progress`` is told: no measurement fails for want of it.
     """
-    if artefact.kind != "onnx":
-        return None
 
     def build(path: Path) -> None:
         path.write_text(json.dumps(asdict(cost(Path(artefact.path)))))

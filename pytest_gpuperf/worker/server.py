@@ -117,6 +117,8 @@ class Server:
         )
 
     def _count(self, artefact: Artefact, request: p.Open) -> Cost | None:
+        if artefact.kind != "onnx":
+            return None
         from pytest_gpuperf.convert import cost
         from pytest_gpuperf.convert.cache import Cache
 

@@ -125,8 +125,8 @@ def test_what_is_no_model_is_refused(tmp_path):
 # --- kept in the cache ---
 
 
-def artefact(path, kind="onnx"):
-    return Artefact(kind=kind, path=str(path), sha256="ab" * 32)
+def artefact(path):
+    return Artefact(kind="onnx", path=str(path), sha256="ab" * 32)
 
 
 def test_a_graph_is_counted_once(tmp_path):
@@ -147,7 +147,3 @@ def test_a_cost_that_cannot_be_had_is_told_and_fails_nothing(tmp_path, monkeypat
     assert known(artefact(tmp_path / "g.onnx"), cache=Cache(tmp_path / "cache"), progress=told.append) is None
     (line,) = told
     assert line.startswith("work per sample is not known: " + ("import of onnx" if module else "cannot read the cost"))
-
-
-def test_only_graphs_are_counted(tmp_path):
-    assert known(artefact(tmp_path, "savedmodel"), cache=Cache(tmp_path / "c"), progress=pytest.fail) is None
