@@ -131,6 +131,19 @@ def collect(
     }
 
 
+def digest(conditions: Mapping[str, str]) -> str:
+    """Return a short hash of what must match for two accepted numbers of a case to stand in one line over time.
+
+    What the engine was built from is left out, since that is what changes from one accepted run to the next.
+    """
+    kept = {
+        name: _major(value) if _is_version(name) else value
+        for name, value in conditions.items()
+        if name not in BUILT_FROM and name not in _SOURCES and (_is_version(name) or _class(name, "", "") == "match")
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def widen(tolerance: Tolerance, differences: Differences) -> Tolerance:
     """Return the tolerance that applies under ``differences``."""
     if not differences.widening:
@@ -158,10 +171,13 @@ def _class(name: str, was: str, now: str) -> str:
         return "recorded"
     if last in WIDENS:
         return "widens"
-    is_version = name.endswith(_VERSIONED[0]) or name.startswith(_VERSIONED[1])
-    if is_version and ABSENT not in {was, now} and _major(was) == _major(now) != "":
+    if _is_version(name) and ABSENT not in {was, now} and _major(was) == _major(now) != "":
         return "widens"
     return "match"
+
+
+def _is_version(name: str) -> bool:
+    return name.endswith(_VERSIONED[0]) or name.startswith(_VERSIONED[1])
 
 
 def _major(version: str) -> str:

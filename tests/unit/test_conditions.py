@@ -221,3 +221,25 @@ def test_fifty_reruns_have_the_same_conditions():
 def test_a_fallback_to_another_device_is_a_mismatch():
     differences = conditions.diff(collected(device="gpu:1", provider="CUDAExecutionProvider"), collected())
     assert set(differences.mismatched) == {"device", "provider"}
+
+
+# --- what makes one line over time ---
+
+
+def test_a_digest_follows_what_must_match_and_no_more():
+    one = {
+        "batch": "8",
+        "driver": "580.95",
+        "clock": "1980",
+        "machine": "m",
+        "tensorrt_version": "8.6.0",
+        "artefact_sha256": "a",
+        "graph_sha256": "b",
+        "options.graph": "on",
+    }
+    same = [("driver", "581"), ("clock", "1"), ("machine", "n"), ("tensorrt_version", "8.7"), ("artefact_sha256", "c"),
+            ("graph_sha256", "d")]  # fmt: skip
+    other = [("batch", "16"), ("tensorrt_version", "10.0"), ("options.graph", "off"), ("novel", "x")]
+    digest = conditions.digest(one)
+    assert {conditions.digest({**one, name: value}) for name, value in same} == {digest}
+    assert digest not in {conditions.digest({**one, name: value}) for name, value in other}
