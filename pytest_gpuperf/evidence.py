@@ -84,6 +84,15 @@ class Rule:
         if self.max_repeats < 1:
             raise ValueError(f"need max_repeats >= 1, got {self.max_repeats}")
 
+    def fitted(self, pair_s: float) -> Rule:
+        """Return the rule with no more looks than rounds fit into the time, since planned looks cost error rate.
+
+        Args:
+            pair_s: seconds of one call of each side together; a round has at least that.
+        """
+        rounds = int(self.budget_s / max(self.round_s, pair_s))
+        return replace(self, max_pairs=min(self.max_pairs, max(self.min_pairs + 1, rounds)))
+
     def shared_by(self, cases: int) -> Rule:
         """Return the rule for one of ``cases`` whose joint chance of a false alarm is to stay at ``alpha``.
 

@@ -20,7 +20,7 @@ def combine(runs: Sequence[Measured], rule: Rule) -> Measured:
 
     Args:
         runs: one per process pair, at least one.
-        rule: how the comparison is decided, with ``min_pairs`` no larger than the number of runs.
+        rule: how the comparison is decided; it is looked at once, when all runs are made.
     """
     last = runs[-1]
     samples = {name: tuple(_timings(run)[name].value for run in runs) for name in _timings(last) if _in_all(name, runs)}
@@ -52,7 +52,8 @@ def _over(metric: Metric, values: Sequence[float]) -> Metric:
 def _comparison(comparisons: Sequence[Comparison], rule: Rule) -> Comparison | None:
     if not comparisons:
         return None
-    evidence = Evidence(rule, comparisons[0].expected, None, "process pair")
+    once = replace(rule, min_pairs=len(comparisons), max_pairs=len(comparisons))
+    evidence = Evidence(once, comparisons[0].expected, None, "process pair")
     log_ratios = [math.log(comparison.ratio) for comparison in comparisons]
     disturbances = tuple(dict.fromkeys(cause for comparison in comparisons for cause in comparison.disturbances))
     seconds = sum(comparison.seconds for comparison in comparisons)

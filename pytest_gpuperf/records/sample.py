@@ -19,6 +19,11 @@ class Steady:
     warmup_s: float
     drift_pct: float
 
+    @property
+    def call_s(self) -> float:
+        """Seconds per call, roughly: good enough to plan with."""
+        return self.warmup_s / max(1, self.warmup_runs)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:

@@ -7,13 +7,14 @@ whatever must be checked is checked after the block.
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
-from statistics import median
+from statistics import mean, median, variance
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
 #: A warm-up group is as many calls as fit into this time, at least one.
 GROUP_S = 0.1
-#: Groups that must agree before the engine counts as steady.
+#: Fewest groups that must agree before the engine counts as steady.
 WINDOW = 4
 #: Largest difference between the later and the earlier half of the window: the trend.
 MAX_DRIFT_PCT = 3.0
-#: Largest difference between any two groups of the window: the noise.
+#: Largest difference between any two groups of a short window.
 MAX_SPREAD_PCT = 10.0
+#: Groups from which on the window tells a trend from noise, so that a noisy engine is not called unsteady for ever.
+LONG_WINDOW = 10
 #: How often a volley looks whether all of its lanes have completed a call: rarely, it takes time from them.
 POLL_S = 0.01
 #: Stamps that one block can hold (8 MB).
@@ -59,16 +62,22 @@ class Loop:
         self._batch = batch
         self._bindings = [engine.bind(arrays) for arrays in batches]
         self._expected: dict[int, dict[str, NDArray[np.generic]]] = {}
+        self._evaluated: list[float] = []
         self._next = 0
         # What is alive now stays alive: the collector need not look at it again.
         gc.collect()
         gc.freeze()
 
     def evaluate(self) -> dict[str, NDArray[np.generic]]:
-        """Run every batch once and return the outputs in order, each ``(samples, …)``."""
+        """Run every batch once and return the outputs in order, each ``(samples, …)``; long calls count as warm-up."""
+        self._evaluated = []
         for index, binding in enumerate(self._bindings[: len(self._batches)]):
+            before = perf_counter_ns()
             binding.run()
+            taken = perf_counter_ns() - before
             self._expected[index] = binding.outputs()
+            if taken >= GROUP_S * 1e9:  # a call that fills a group is one
+                self._evaluated.append(taken)
         found = [self._expected[index] for index in range(len(self._batches))]
         return {name: np.concatenate([outputs[name] for outputs in found]) for name in found[0]}
 
@@ -78,14 +87,14 @@ class Loop:
         There is no fixed count: lazily loaded kernels, growing allocators and rising clocks take what they take.
         """
         started = time.monotonic()
-        medians: list[float] = []
+        medians: list[float] = [*self._evaluated]
         runs = 0
         while True:
             block = self._time(seconds=GROUP_S, max_calls=MAX_CALLS, device=False)
             runs += len(block.host_ns)
             medians.append(median(block.host_ns))
             elapsed = time.monotonic() - started
-            drift, steady = _judge(medians[-WINDOW:])
+            drift, steady = _judge(medians)
             if steady or elapsed >= max_s:
                 return Steady(is_steady=steady, warmup_runs=runs, warmup_s=elapsed, drift_pct=drift)
 
@@ -123,11 +132,9 @@ class Loop:
         return Volley(in_flight=in_flight, calls=calls, batch=self._batch, seconds=(ended - began) / 1e9)
 
     def close(self) -> None:
-        """Drop the bindings, so that the engine can be freed, and let the collector see everything again."""
+        """Drop the bindings, so that the engine can be freed."""
         self._bindings.clear()
         self._expected.clear()
-        gc.unfreeze()
-        gc.collect()
 
     def _time(self, *, seconds: float, max_calls: int, device: bool) -> Block:
         bindings = self._bindings[: len(self._batches)]
@@ -226,14 +233,23 @@ def _wait_for_all(lanes: Sequence[_Lane], moment: int, stop: threading.Event) ->
 
 
 def _judge(medians: Sequence[float]) -> tuple[float, bool]:
-    """Return the drift over the window in percent (negative = getting faster) and whether it is steady."""
-    if len(medians) < 2:  # noqa: PLR2004 - a drift needs two
+    """Return the drift over the later groups in percent (negative = getting faster) and whether it is steady.
+
+    Steady is what shows no trend: in a short window all groups lie close together; in a long one the halves differ by
+    no more than their noise explains. Noise itself is not unsteadiness; the comparison's interval answers for it.
+    """
+    window = medians[-max(WINDOW, 2 * len(medians) // 3) :]
+    if len(window) < WINDOW:
         return 0.0, False
-    half = len(medians) // 2
-    early, late = sum(medians[:half]) / half, sum(medians[-half:]) / half
-    drift = (late / early - 1) * 100
-    spread = (max(medians) / min(medians) - 1) * 100
-    return drift, len(medians) == WINDOW and abs(drift) <= MAX_DRIFT_PCT and spread <= MAX_SPREAD_PCT
+    half = len(window) // 2
+    early, late = window[:half], window[-half:]
+    drift = (mean(late) / mean(early) - 1) * 100
+    spread = (max(window) / min(window) - 1) * 100
+    if abs(drift) <= MAX_DRIFT_PCT and spread <= MAX_SPREAD_PCT:
+        return drift, True
+    # Two standard errors of the difference of two means of ``half`` groups each.
+    noise = 2 * math.sqrt((variance(early) + variance(late)) / half) / mean(early) * 100
+    return drift, len(window) >= LONG_WINDOW and abs(drift) <= noise
 
 
 @contextmanager

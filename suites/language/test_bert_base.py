@@ -9,7 +9,7 @@ from pytest_gpuperf import Budget
 pytestmark = [pytest.mark.gpuperf(model="bert_base"), pytest.mark.parametrize("batch", [1, 8, 16, 32, 64])]
 
 TOKENS = "tokens-128"
-SAMPLES = 32
+SAMPLES = 16
 
 
 def test_tensorflow_fp32(engine, batched_inputs, gpuperf, batch):

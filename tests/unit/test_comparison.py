@@ -276,3 +276,15 @@ def test_error_rates_hold_under_a_look_after_every_pair(direction):
                 wrong += decision == direction
                 break
     assert 0 < wrong <= 0.1 * 600
+
+
+@pytest.mark.parametrize(
+    ("pair_s", "rounds"),
+    [
+        (0.001, 12),  # as many as planned: a fast call does not shorten a round
+        (1.0, 10),
+        (4.0, 4),  # one look after the first at least
+    ],
+)
+def test_slow_calls_get_as_many_looks_as_fit_into_the_time(pair_s: float, rounds: int):
+    assert Rule(budget_s=10.0, round_s=0.5, min_pairs=3, max_pairs=12).fitted(pair_s).max_pairs == rounds
