@@ -144,6 +144,9 @@ SEED = Option("seed", _at_least_zero, 0, "seed of the order in which blocks alte
 POLICY: Option[dict[Status, str]] = Option(
     "policy", _policy, {}, "what a verdict does to its test, such as new=warn,improved=fail", "VERDICT=DO,…"
 )
+TIMEOUT = Option(
+    "timeout", _seconds, 300.0, "end a measuring process that takes this much longer than it was told to", "SECONDS"
+)
 REQUIRE = Option("require", _at_least_zero, 0, "fail the session when fewer cases were measured", "N")
 INFRA_EXIT = Option("infra-exit", _at_least_zero, 0, "exit status when every failure is the machine's fault", "STATUS")
 REPORT = Option[tuple[str, ...]](
@@ -152,7 +155,7 @@ REPORT = Option[tuple[str, ...]](
 
 OPTIONS: tuple[Option[Any], ...] = (
     PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, PROCESSES, SEED, POLICY, REQUIRE,
-    INFRA_EXIT, REPORT,
+    INFRA_EXIT, REPORT, TIMEOUT,
 )  # fmt: skip
 
 
@@ -175,6 +178,7 @@ class Settings:
     processes: int
     seed: int
     policy: dict[Status, str]
+    timeout_s: float
     require: int
     infra_exit: int
     report: tuple[str, ...]
@@ -224,6 +228,7 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
         processes=values["processes"],
         seed=values["seed"],
         policy=values["policy"],
+        timeout_s=values["timeout"],
         require=values["require"],
         infra_exit=values["infra-exit"],
         report=values["report"],

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_gpuperf.report.progress import Progress
     from pytest_gpuperf.session import Session
+    from pytest_gpuperf.termination import Termination
 
 MARKER = (
     "gpuperf(model=NAME): a GPU performance case; the server profile's batches for MODEL limit its `batch` parameter. "
@@ -55,20 +56,25 @@ def pytest_configure(config: pytest.Config) -> None:
         if not settings.is_active:
             return
         from pytest_gpuperf.session import Session
+        from pytest_gpuperf.termination import Termination
 
         is_worker = hasattr(config, "workerinput")
         session = Session.start(settings, environ=os.environ, is_worker=is_worker, progress=_progress(config))
     except GpuPerfError as error:
         raise pytest.UsageError(f"gpuperf: {error}") from error
     config.stash[SESSION] = session
-    config.pluginmanager.register(SessionHooks(session), "gpuperf-session")
+    termination = Termination()
+    if not is_worker:
+        termination.listen()
+    config.pluginmanager.register(SessionHooks(session, termination), "gpuperf-session")
 
 
 class SessionHooks:
     """The hooks of a session that measures; registered only then."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, termination: Termination) -> None:
         self.session = session
+        self.termination = termination
 
     def pytest_report_header(self) -> list[str]:
         """Say which profile and machine the numbers will belong to."""
@@ -105,9 +111,14 @@ class SessionHooks:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Stop the workers, write results and pending baselines, settle the exit status."""
-        session.exitstatus = self.session.finish(
-            int(session.exitstatus), _collected(session), is_partial=_is_partial(session)
-        )
+        self.termination.ignore()
+        try:
+            session.exitstatus = self.session.finish(
+                int(session.exitstatus), _collected(session), is_partial=_is_partial(session)
+            )
+        except Exception:  # noqa: BLE001 - our own bug must not look like success, nor hide what was measured
+            session.config.notify_exception(pytest.ExceptionInfo.from_current(), session.config.option)
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the verdict table, when there is something to say."""
@@ -122,6 +133,7 @@ class SessionHooks:
     def pytest_unconfigure(self) -> None:
         """Leave no child behind, whatever happened."""
         self.session.stop()
+        self.termination.restore()
 
 
 def _progress(config: pytest.Config) -> Progress:

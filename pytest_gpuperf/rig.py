@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -77,7 +78,9 @@ class Rig:
         """
         gpu = hardware.measured_gpu(machine) if profile.is_gpu else None
         return cls(
-            pool=Pool(settings.out / "logs"),
+            pool=Pool(
+                settings.out / "logs" / os.environ.get("PYTEST_XDIST_WORKER", ""), deadline_s=settings.timeout_s
+            ),
             profile=profile,
             machine=machine,
             fingerprint=hardware.fingerprint(machine, profile),

@@ -6,7 +6,8 @@ import base64
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from pytest_gpuperf.case import Case
 from pytest_gpuperf.errors import GpuPerfError
 from pytest_gpuperf.records import BatchSpec, Budget, CaseResult, EngineSpec, Status
 from pytest_gpuperf.report import failure, formats, github, junit, results, terminal
+from pytest_gpuperf.report.journal import NAME, Journal
 from pytest_gpuperf.rig import Rig
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Session:
         self._report_error = ""
         self._unused: tuple[str, ...] = ()
         self._failed: set[str] = set()
-        self._started = datetime.now(timezone.utc)
+        self._started, self._began_s = datetime.now(timezone.utc), time.monotonic()
+        self._journal = Journal(settings.out / NAME, self._document([], is_complete=False))
 
     @classmethod
     def start(cls, settings: Settings, *, environ: Mapping[str, str], is_worker: bool, progress: Progress) -> Session:
@@ -140,8 +143,11 @@ class Session:
         if report.failed:
             self._failed.add(report.nodeid)
         text = getattr(report, ATTRIBUTE, None)
-        if text is not None:
-            self.results.extend(msgspec.msgpack.decode(base64.b64decode(text), type=list[CaseResult]))
+        if text is None or self._is_worker:
+            return
+        for result in msgspec.msgpack.decode(base64.b64decode(text), type=list[CaseResult]):
+            self.results.append(result)
+            self._journal.add(result, seconds=self._seconds())
 
     def finish(self, status: int, collected: list[str], *, is_partial: bool) -> int:
         """Write results, pending baselines and reports; return the exit status."""
@@ -149,7 +155,9 @@ class Session:
         if self._is_worker or self.settings.off:
             return status
         if self.results:
-            results.write(self.settings.out / "results.json", self._document(is_complete=status in (0, 1)))
+            is_complete = status in (0, 1)
+            self._journal.end(is_complete=is_complete, seconds=self._seconds())
+            results.write(self.settings.out / "results.json", self._document(self.results, is_complete=is_complete))
             self._propose()
             self._report()
             files = {case_id.partition("::")[0] for case_id in collected}
@@ -164,9 +172,8 @@ class Session:
         if not self.results:
             return []
         lines = terminal.table(self.results, width=width, colour=colour, verbosity=verbosity)
-        took = (datetime.now(timezone.utc) - self._started).total_seconds()
         where = str(self.settings.out / "results.json")
-        return [*lines, *self._notes(), terminal.summary(self.results, seconds=took, results=where)]
+        return [*lines, *self._notes(), terminal.summary(self.results, seconds=self._seconds(), results=where)]
 
     def stop(self) -> None:
         """End the measuring processes; stopping twice is harmless."""
@@ -193,13 +200,17 @@ class Session:
             commit=approval.git(self.settings.root, "rev-parse", "HEAD"),
         )
 
-    def _document(self, *, is_complete: bool) -> dict[str, object]:
+    def _seconds(self) -> float:
+        """Return how long the session has been running."""
+        return time.monotonic() - self._began_s
+
+    def _document(self, cases: Sequence[CaseResult], *, is_complete: bool) -> dict[str, object]:
         return results.document(
             self.profile.name,
             self._rig.fingerprint,
-            self.results,
+            cases,
             started=self._started.isoformat(timespec="seconds"),
-            seconds=(datetime.now(timezone.utc) - self._started).total_seconds(),
+            seconds=self._seconds(),
             is_complete=is_complete,
             command=shlex.join(["pytest", *sys.argv[1:]]),
         )
@@ -220,6 +231,7 @@ class Session:
                 f"not pending: {case_id}: {why}" for case_id, why in self._plan.skip.items() if "gpu-update" not in why
             ]
         notes += [f"report: {path}" for path in self._reports]
+        notes += [f"there is no journal of this run: {self._journal.error}"] if self._journal.error else []
         notes += [f"a report could not be written: {self._report_error}"] if self._report_error else []
         notes += [f"unused baseline: {case_id}; remove it with: gpuperf baseline rm" for case_id in self._unused]
         return notes

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.report import formats, merge, results
+from pytest_gpuperf.report import formats, journal, merge, results
 from pytest_gpuperf.report.results import Results
 
 PAIR = 2
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
         "results",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="RESULTS.json",
         help="results of one session each; those of several server profiles are shown side by side",
@@ -33,6 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="folder for the files (default: print, if there is only one)"
     )
     parser.add_argument(
+        "--resume",
+        type=Path,
+        nargs="?",
+        const=Path(".gpuperf") / journal.NAME,
+        metavar="JOURNAL",
+        help="a run that was killed: write results.json beside its journal first (default: .gpuperf/journal.jsonl)",
+    )
+    parser.add_argument(
         "--compare", action="store_true", help="two files: what changed from the first to the second (html, markdown)"
     )
 
@@ -41,7 +49,12 @@ def run(args: argparse.Namespace) -> int:
     """Write the reports; 0 when all are written."""
     names = [name.strip() for name in args.format.split(",") if name.strip()]
     formats.check(names)
-    sessions = [results.read(path) for path in args.results]
+    paths = [*args.results, *([resumed(args.resume)] if args.resume else [])]
+    if not paths:
+        raise ConfigError(
+            "no results to report on", hint="name a results.json, or --resume the journal of a killed run"
+        )
+    sessions = [results.read(path) for path in paths]
     rendered = formats.render(names, sessions, _tables(sessions, is_comparison=args.compare))
     if args.out is not None:
         for path in formats.write(args.out, rendered):
@@ -54,6 +67,13 @@ def run(args: argparse.Namespace) -> int:
     (text,) = rendered.values()
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     return 0
+
+
+def resumed(path: Path) -> Path:
+    """Write ``results.json`` beside a journal, and return its path."""
+    target = path.with_name("results.json")
+    results.write(target, journal.resume(path))
+    return target
 
 
 def _tables(sessions: Sequence[Results], *, is_comparison: bool) -> list[merge.Table]:

@@ -24,20 +24,20 @@ _ASK_EVERY_S = 0.05
 
 @contextmanager
 def hold(
-    device: str, *, timeout_s: float, folder: Path = FOLDER, progress: Callable[[str], None] | None = None
+    device: str, *, timeout_s: float, folder: Path | None = None, progress: Callable[[str], None] | None = None
 ) -> Iterator[None]:
     """Hold the device's lock; the kernel frees it when the holder dies, whatever way.
 
     Args:
         device: GPU UUID, or ``cpu``.
         timeout_s: how long to wait for another holder.
-        folder: of the lock files.
+        folder: of the lock files; default :data:`FOLDER`.
         progress: told once, when there is something to wait for.
 
     Raises:
         InfraError: the device was not free in time; the message names who holds it since when.
     """
-    path = _path(folder, device)
+    path = _path(folder or FOLDER, device)
     lock = FileLock(path, mode=0o666)
     try:
         try:

@@ -13,6 +13,7 @@ import scipy.stats  # noqa: F401
 
 from pytest_gpuperf import load
 from pytest_gpuperf.cli import main
+from pytest_gpuperf.worker import lock
 from pytest_gpuperf.worker.client import Worker
 
 TESTS = Path(__file__).parents[1]
@@ -47,7 +48,8 @@ APPROVED: list[bytes] = []
 class Repository:
     """A suite of two cases, ``fast`` (1 ms) and ``slow`` (3 ms), against a reference of 2 ms."""
 
-    def __init__(self, pytester: pytest.Pytester) -> None:
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        isolate(pytester, monkeypatch)
         self.pytester = pytester
         self.path = pytester.path
         self.budget("Budget()")
@@ -89,13 +91,15 @@ class Repository:
         return {case_id: case["verdict"] for case_id, case in self.results().items()}
 
 
-@pytest.fixture
-def repository(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Repository:
+def isolate(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this machine's CI variables, git settings and noise out of the runs, and restore what QUIET replaces."""
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    # Whoever measures on this machine meanwhile is not waited for: nothing here depends on time.
+    monkeypatch.setenv("TMPDIR", str(pytester.path))
+    monkeypatch.setattr(lock, "FOLDER", pytester.path / "pytest-gpuperf-locks")
     for owner, name in ((load, "disturbances"), (Worker, "warm_up")):
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # QUIET replaces it here too: restore it after
+        monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(pytester.path / "gitconfig"))
     (pytester.path / "gitconfig").write_text("[user]\n name = Test Author\n email = author@example.org\n")
     for variable in ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL"):
         monkeypatch.delenv(variable, raising=False)
-    return Repository(pytester)
