@@ -26,6 +26,7 @@ COMMANDS = MappingProxyType(
         "profiles": ("pytest_gpuperf.commands.profiles", "list or explain server profiles; write one for this machine"),
         "bundle": ("pytest_gpuperf.commands.bundle", "collect graphs, inputs and reference outputs for another host"),
         "cache": ("pytest_gpuperf.commands.cache", "list, prune or clear converted models and built engines"),
+        "selfcheck": ("pytest_gpuperf.commands.selfcheck", "measure how often verdicts are wrong on this machine"),
         "max-batch": ("pytest_gpuperf.commands.max_batch", "find the largest batch that fits into memory"),
     }
 )

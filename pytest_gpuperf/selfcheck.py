@@ -26,6 +26,8 @@ Progress = Callable[[str], None]
 OpenPair = Callable[[float], comparison.OpenPair]
 
 SCHEMA_VERSION = 1
+#: Where ``gpuperf selfcheck`` writes and a session looks, from the folder that pytest is started in.
+PATH = Path(".gpuperf/certificate.json")
 #: Tests in the suite that the suite-wide rate is worked out for.
 SUITE = 8
 WARM_UP_S = 1.0
@@ -260,6 +262,17 @@ def applies(certificate: Certificate, fingerprint: Fingerprint) -> str:
         if certificate.hardware.get(name) != fingerprint.hardware.get(name)
     )
     return f"certificate ignored: it is of another machine ({', '.join(changed) or 'another host'})"
+
+
+def cite(path: Path, fingerprint: Fingerprint) -> str:
+    """Return the certificate at ``path`` in one line, or why it does not count; empty when there is none."""
+    if not path.is_file():
+        return ""
+    try:
+        certificate = decode(path.read_text(encoding="utf-8"))
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        return f"certificate ignored: {path} cannot be read ({type(error).__name__}); run gpuperf selfcheck again"
+    return applies(certificate, fingerprint) or line(certificate)
 
 
 def line(certificate: Certificate) -> str:
