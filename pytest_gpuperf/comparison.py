@@ -118,8 +118,11 @@ def _run(
             this = _round(candidate, reference, rule, rng, read)
         (disturbed if this.disturbances else clean).append(this)
         decision = evidence.decide([each.log_ratio for each in clean])
-        too_late = len(clean) >= rule.min_pairs and clock() - started >= rule.budget_s
-        if decision != "undecided" or len(clean) == rule.max_pairs or too_late:
+        if decision != "undecided" or len(clean) == rule.max_pairs:
+            break
+        # Disturbed rounds have cost time; the clean ones get it once more, and no longer.
+        patience = 1 if len(clean) >= rule.min_pairs else 2
+        if len(clean) + len(disturbed) >= rule.min_pairs and clock() - started >= rule.budget_s * patience:
             break
     # A machine that is never quiet still gets its numbers shown, with every round in them and no decision on them.
     rounds = clean if len(clean) >= 2 else clean + disturbed  # noqa: PLR2004 - a spread needs two

@@ -240,6 +240,14 @@ def test_a_machine_that_is_never_quiet_gets_no_decision():
     assert comparison.ratio == pytest.approx(2, rel=0.02)
 
 
+def test_disturbed_rounds_get_their_time_once_more_and_no_longer():
+    rule = Rule(margin_pct=3.0, budget_s=1.2, max_repeats=100)
+    _, repeated = processes([1.0], noise=0, shares=(0.9, 0.9), rule=rule)
+    comparison, opened = processes([1.0], noise=0, shares=(0.9,) * 40, rule=rule)
+    assert repeated == 2 + rule.min_pairs
+    assert (comparison.decision, opened) == ("undecided", 5)  # the fifth round of 0.5 s is the first to end after 2.4 s
+
+
 def test_disturbance_after_two_clean_rounds_keeps_only_the_clean():
     comparison, _ = processes([1.0, 1.0, 7.0], shares=(0, 0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9))
     assert comparison.decision == "undecided"
