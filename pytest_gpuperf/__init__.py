@@ -6,7 +6,7 @@ Test authors need :class:`Budget` and the fixtures; authors of plugins also need
 
 from __future__ import annotations
 
-from pytest_gpuperf.records import Budget, Model
+from pytest_gpuperf.records.request import Budget, Model
 
 __all__ = ["Budget", "Model"]
 __version__ = "0.1.0.dev0"

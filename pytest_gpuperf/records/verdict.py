@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from pytest_gpuperf.records.baseline import Differences
 from pytest_gpuperf.records.sample import Measured, Metric
-
-
-class Status(str, Enum):
-    """What a case came to. Only ``passed`` and ``improved`` are green by default."""
-
-    PASSED = "passed"
-    IMPROVED = "improved"
-    REGRESSED = "regressed"
-    OVER_BUDGET = "over_budget"
-    INACCURATE = "inaccurate"
-    NEW = "new"
-    NOT_COMPARABLE = "not_comparable"
-    INCONCLUSIVE = "inconclusive"
-    INFRA = "infra"
-    CONFIG = "config"
-
-    def __str__(self) -> str:
-        return self.value
+from pytest_gpuperf.records.status import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
