@@ -109,6 +109,11 @@ class SessionHooks:
         """Collect results where the session's files are written."""
         self.session.collect(report)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        """The run is ending: CI systems send SIGINT first and SIGTERM some seconds later, while things are written."""
+        self.termination.ignore()
+
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Stop the workers, write results and pending baselines, settle the exit status."""
         self.termination.ignore()
