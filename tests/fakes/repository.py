@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 # NumPy and SciPy cannot be imported twice, and pytester forgets what a run imported: have them before.
@@ -93,7 +94,7 @@ class Repository:
 
 def isolate(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep this machine's CI variables, git settings and noise out of the runs, and restore what QUIET replaces."""
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
     # Whoever measures on this machine meanwhile is not waited for: nothing here depends on time.
     monkeypatch.setenv("TMPDIR", str(pytester.path))
     monkeypatch.setattr(lock, "FOLDER", pytester.path / "pytest-gpuperf-locks")
