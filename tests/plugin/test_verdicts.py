@@ -114,17 +114,6 @@ def test_broken_budget_fails_whatever_the_baseline(repository):
     assert repository.verdicts()[SLOW] == "over_budget"
 
 
-@pytest.mark.parametrize("fault", ["segfault", "exit0", "kill"])
-def test_a_dying_engine_costs_exactly_one_test(repository, fault):
-    repository.script("fast", device_ms="1", fault=fault, at="3")
-
-    result = repository.run("--junitxml=junit.xml")
-
-    result.assert_outcomes(passed=1, failed=1)
-    assert repository.verdicts() == {FAST: "infra", SLOW: "new"}
-    assert failed(repository.path / "junit.xml") == ["test_engine[fast]"]
-
-
 def test_results_are_complete_and_of_the_documented_shape(repository):
     repository.run()
 
@@ -154,7 +143,7 @@ def test_xdist_gives_the_same_verdicts_as_no_xdist(repository):
     repository.approve()
     repository.script("fast", device_ms="2")
 
-    for arguments in (["-n0"], ["-n2"]):
+    for arguments in (["-p", "no:xdist"], ["-n0"], ["-n2"]):
         repository.run(*arguments).assert_outcomes(passed=1, failed=1)
         assert repository.verdicts() == {FAST: "regressed", SLOW: "passed"}
 
