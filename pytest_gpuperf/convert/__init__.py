@@ -97,9 +97,10 @@ class _Conversion:
         source = self._source
 
         def build(path: Path) -> None:
-            from pytest_gpuperf.convert import onnx
+            from pytest_gpuperf.convert import external, onnx
 
             if isinstance(source, OnnxSource):
+                external.refuse(source.path)
                 onnx.check(source.path)
                 shutil.copyfile(source.path, path)
                 return
