@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 
-from pytest_gpuperf import baselines, conditions, figures
+from pytest_gpuperf import baselines, figures, history
 from pytest_gpuperf.baselines import Pending, Result
 from pytest_gpuperf.errors import BaselineError, ConfigError, InfraError
 from pytest_gpuperf.records import BaselineEntry, CaseResult, Provenance, Status
@@ -86,7 +87,7 @@ def plan(cases: Sequence[CaseResult], approved: Mapping[str, BaselineEntry], mod
     return chosen
 
 
-def result(case: CaseResult) -> Result:
+def result(case: CaseResult, renamed_from: str = "") -> Result:
     """Return what a reviewer needs to know of the run behind a pending entry."""
     metrics = case.measured.metrics if case.measured else {}
     bounded = {
@@ -94,7 +95,7 @@ def result(case: CaseResult) -> Result:
         for name, metric in metrics.items()
         if math.isfinite(metric.value)
     }
-    return Result(verdict=case.verdict.status, reason=case.verdict.reason, metrics=bounded)
+    return Result(verdict=case.verdict.status, reason=case.verdict.reason, metrics=bounded, renamed_from=renamed_from)
 
 
 def entry(case: CaseResult, *, commit: str) -> BaselineEntry:
@@ -121,6 +122,7 @@ def propose(
     out: Path,
     profile: str,
     commit: str,
+    renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Plan, tuple[Path, ...]]:
     """Write the pending entries of a run, one file per suite.
 
@@ -131,6 +133,7 @@ def propose(
         out: folder of the run's files.
         profile: server profile.
         commit: what was measured, see :func:`git`.
+        renamed: case id → entry whose test is gone and that it seems to have been.
 
     Returns:
         Which cases were written and which were not and why; the pending files.
@@ -147,14 +150,23 @@ def propose(
         baselines.update_pending(
             path,
             {case.id: entry(case, commit=commit) for case in group},
-            {case.id: result(case) for case in group},
+            {case.id: result(case, renamed.get(case.id, "")) for case in group},
         )
         paths.append(path)
     return chosen, tuple(paths)
 
 
-def accept(pending: Pending, case_ids: Collection[str], *, root: Path, reason: str, approver: str, source: str) -> Path:
-    """Move pending entries into the baselines, with the reason on record.
+def accept(
+    pending: Pending,
+    case_ids: Collection[str],
+    *,
+    root: Path,
+    reason: str,
+    approver: str,
+    source: str,
+    anchor: bool = False,
+) -> tuple[Path, Path]:
+    """Move pending entries into the baselines, with the reason on record, and append them to the cases' history.
 
     Args:
         pending: the file's content, already checked against its samples.
@@ -163,12 +175,14 @@ def accept(pending: Pending, case_ids: Collection[str], *, root: Path, reason: s
         reason: why the numbers moved.
         approver: who says so.
         source: where the pending file is, for the message when the baselines cannot be written.
+        anchor: whether drift is counted anew from here.
 
     Returns:
-        The baseline file.
+        The baseline file and the history.
 
     Raises:
         ConfigError: no reason, or no such case.
+        BaselineError: the baseline or its history cannot be trusted.
         InfraError: the baselines cannot be written; the pending file still has everything.
     """
     if not reason.strip():
@@ -185,49 +199,23 @@ def accept(pending: Pending, case_ids: Collection[str], *, root: Path, reason: s
         for case_id in case_ids
     }
     path = baselines.baseline_path(root, pending.profile, pending.suite)
+    past = history.path(root, pending.profile, pending.suite)
     try:
+        begun = {accepted.case for accepted in history.read(past)}
+        before = {case_id: old for case_id, old in baselines.read(path).entries.items() if case_id not in begun}
         baselines.update(path, entries)
-    except InfraError as error:
-        raise InfraError(
+        for case_id, new in sorted(entries.items()):
+            if case_id in before and before[case_id].provenance.kind == "measured":  # older than the history
+                history.append(past, history.of_entry(case_id, before[case_id]))
+            history.append(past, history.of_entry(case_id, new, anchor=anchor))
+    except (BaselineError, InfraError) as error:
+        raise type(error)(
             error.what,
             got=error.got,
             expected=error.expected,
             hint=f"nothing is lost: the results are still in {source}; fix the cause and accept again",
         ) from error
-    return path
-
-
-def unused(approved: Mapping[str, BaselineEntry], collected: Collection[str], *, is_partial: bool) -> tuple[str, ...]:
-    """Return the entries whose test is gone, sorted; none for a partial run, which cannot know.
-
-    Args:
-        approved: the baseline's entries; published ones are context, and no test need belong to them.
-        collected: node ids of the tests that pytest collected. A test that checks several engines has one id and the
-            cases ``ID``, ``ID#2``, …
-        is_partial: whether tests may be missing for a reason other than their removal.
-    """
-    if is_partial:
-        return ()
-    known = set(collected)
-    measured = {case for case, entry in approved.items() if entry.provenance.kind == "measured"}
-    return tuple(sorted(case for case in measured - known if case.rpartition("#")[0] not in known))
-
-
-def renames(new: Mapping[str, Mapping[str, str]], gone: Mapping[str, BaselineEntry]) -> dict[str, str]:
-    """Return new case id → unused case id where both have the same conditions and no other case has.
-
-    Args:
-        new: conditions of the cases without a baseline, by id.
-        gone: the unused entries, by id.
-    """
-    pairs = [
-        (case_id, old_id)
-        for case_id, measured in new.items()
-        for old_id, entry in gone.items()
-        if not conditions.diff(measured, entry.conditions).mismatched
-    ]
-    left, right = [case for case, _ in pairs], [old for _, old in pairs]
-    return {case: old for case, old in pairs if left.count(case) == right.count(old) == 1}
+    return path, past
 
 
 def git(root: Path, *arguments: str) -> str:

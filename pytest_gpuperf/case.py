@@ -15,6 +15,7 @@ from pytest_gpuperf import (
     incidents,
     measurement,
     replicas,
+    roofline,
     standing,
     verdict,
 )
@@ -80,7 +81,7 @@ def run(case: Case, rig: Rig) -> CaseResult:
         against = standing.of(
             outcome.findings, entry, differences, same_machine=same_machine, min_processes=baselines.MIN_PROCESSES
         )
-        outcome = under(problems, outcome)
+        outcome = roofline.overrule(under(problems, outcome), measured, case.batches.batch, rig.profile)
     except GpuPerfError as error:
         outcome = Verdict(status=_blame(error), reason=error.what, hints=tuple(str(error).splitlines()[1:]))
     return CaseResult(

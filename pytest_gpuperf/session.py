@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_gpuperf import approval, baselines, case, hardware, health, profiles
+from pytest_gpuperf import approval, baselines, case, files, hardware, health, history, orphans, profiles, roofline
 from pytest_gpuperf.approval import Plan
 from pytest_gpuperf.case import Case
 from pytest_gpuperf.errors import GpuPerfError
+from pytest_gpuperf.orphans import Orphans
 from pytest_gpuperf.records import BatchSpec, Budget, CaseResult, EngineSpec, Status
 from pytest_gpuperf.report import failure, formats, github, junit, results, terminal
 from pytest_gpuperf.report.journal import NAME, Journal
@@ -53,7 +54,8 @@ class Session:
         self._plan = Plan()
         self._reports: list[Path] = []
         self._report_error = ""
-        self._unused: tuple[str, ...] = ()
+        self._past = history.read_all(settings.baselines / profile.name)
+        self._orphans = Orphans()
         self._failed: set[str] = set()
         self._started, self._began_s = datetime.now(timezone.utc), time.monotonic()
         self._journal = Journal(settings.out / NAME, self._document([], is_complete=False))
@@ -63,6 +65,7 @@ class Session:
         """Load the profile and match it with the machine, before anything is measured.
 
         Raises:
+            BaselineError: a baseline, or the history of one, cannot be trusted.
             ConfigError: unknown or malformed profile, another machine than the profile's, or an update asked for in CI.
             InfraError: the driver or a GPU does not answer.
         """
@@ -74,6 +77,8 @@ class Session:
             profile, why = profiles.load(str(settings.profile)), f"from the {settings.source['profile']}"
         hardware.match(profile, machine, environ=environ)
         approval.check_update(settings.update, is_allowed_in_ci=settings.update_in_ci, environ=environ)
+        if not is_worker:
+            _sweep(settings, profile.name)
         rig = Rig.build(settings, profile, machine, progress)
         return cls(settings, profile, why, rig, is_worker=is_worker, is_ci=approval.ci_variable(environ) is not None)
 
@@ -155,16 +160,12 @@ class Session:
         if self._is_worker or self.settings.off:
             return status
         if self.results:
+            self._examine(collected, is_partial=is_partial or bool(self.settings.batches))
             is_complete = status in (0, 1)
             self._journal.end(is_complete=is_complete, seconds=self._seconds())
             results.write(self.settings.out / "results.json", self._document(self.results, is_complete=is_complete))
             self._propose()
             self._report()
-            files = {case_id.partition("::")[0] for case_id in collected}
-            known = {
-                case_id: entry for case_id, entry in self._rig.approved.items() if case_id.partition("::")[0] in files
-            }
-            self._unused = approval.unused(known, collected, is_partial=is_partial or bool(self.settings.batches))
         return self._exit_status(status)
 
     def summary(self, *, width: int, colour: bool, verbosity: int) -> list[str]:
@@ -178,6 +179,13 @@ class Session:
     def stop(self) -> None:
         """End the measuring processes; stopping twice is harmless."""
         self._rig.stop()
+
+    def _examine(self, collected: list[str], *, is_partial: bool) -> None:
+        """Set the results beside the server's peaks, their own past, and the baselines that have no test any more."""
+        approved, root = self._rig.approved, self.settings.root
+        examined = roofline.examine(self.results, self.profile, approved)
+        self.results = history.trace(examined, self._past, self.profile.tolerance)
+        self._orphans = orphans.find(approved, self.results, collected, root=root, is_partial=is_partial)
 
     def _report(self) -> None:
         """Write the reports that were asked for; one that cannot be written changes no verdict."""
@@ -198,6 +206,7 @@ class Session:
             out=self.settings.out,
             profile=self.profile.name,
             commit=approval.git(self.settings.root, "rev-parse", "HEAD"),
+            renamed=self._orphans.renamed,
         )
 
     def _seconds(self) -> float:
@@ -218,7 +227,8 @@ class Session:
     def _notes(self) -> list[str]:
         """Return what a reader should know or do: cases that pass with a warning, pending and unused baselines."""
         warned = sum(self._actions.get(result.verdict.status) == "warn" for result in self.results)
-        notes = [f"{warned} cases pass with a warning only; in CI, `new` fails"] if warned else []
+        notes = [*terminal.remarks(self.results), *terminal.references(self.results)]
+        notes += [f"{warned} cases pass with a warning only; in CI, `new` fails"] if warned else []
         if self._plan.write:
             notes.append(f"{len(self._plan.write)} pending baselines were written; look at them with: gpuperf review")
             if self.settings.processes < baselines.MIN_PROCESSES:
@@ -233,7 +243,7 @@ class Session:
         notes += [f"report: {path}" for path in self._reports]
         notes += [f"there is no journal of this run: {self._journal.error}"] if self._journal.error else []
         notes += [f"a report could not be written: {self._report_error}"] if self._report_error else []
-        notes += [f"unused baseline: {case_id}; remove it with: gpuperf baseline rm" for case_id in self._unused]
+        notes += self._orphans.notes()
         return notes
 
     def _exit_status(self, status: int) -> int:
@@ -244,6 +254,13 @@ class Session:
         if status == 1 and self.settings.infra_exit and self._failed and self._failed <= infra:
             return self.settings.infra_exit
         return status
+
+
+def _sweep(settings: Settings, profile: str) -> None:
+    """Remove what killed writers left behind, where this session will read and write."""
+    pending = settings.out / "pending" / profile
+    for folder in (settings.baselines / profile, settings.out, pending):
+        files.sweep(folder)
 
 
 def default_reference(engine: EngineSpec) -> EngineSpec:

@@ -7,11 +7,12 @@ of a file.
 
 from __future__ import annotations
 
+from pytest_gpuperf.baselines.ids import MAX_ID
 from pytest_gpuperf.baselines.merge import merge
 from pytest_gpuperf.baselines.migrations import SCHEMA_VERSION
 from pytest_gpuperf.baselines.samples import MIN_PROCESSES, summarise
 from pytest_gpuperf.baselines.scan import MAX_BYTES
-from pytest_gpuperf.baselines.schema import MAX_ID, Pending, Result, Suite, decode, decode_pending, encode
+from pytest_gpuperf.baselines.schema import Pending, Result, Suite, decode, decode_pending, encode
 from pytest_gpuperf.baselines.store import (
     baseline_path,
     pending_path,

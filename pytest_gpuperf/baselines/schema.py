@@ -13,20 +13,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from pytest_gpuperf.baselines import samples, scan
+from pytest_gpuperf.baselines import ids, samples, scan
 from pytest_gpuperf.baselines.layout import render
 from pytest_gpuperf.baselines.migrations import SCHEMA_VERSION, migrate
 from pytest_gpuperf.errors import BaselineError
 from pytest_gpuperf.records import BaselineEntry, BaselineMetric, Metric, Provenance, Status
 from pytest_gpuperf.records.sample import Higher
 
-MAX_ID = 256
-"""Longest case id: a longer one is a parametrisation by data, which no one can review."""
-
 _POSITIVE = ("_ms", "_sps", "_ratio", "_mib")
 
 Text = Annotated[str, Meta(max_length=4096)]
-Name = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+Name = Annotated[str, Meta(min_length=1, max_length=ids.MAX_ID)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +37,15 @@ class Suite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What the run found that led to a pending entry, for the person who reviews it."""
+    """What the run found that led to a pending entry, for the person who reviews it.
+
+    ``renamed_from`` is the entry whose test is gone and that the case seems to have been.
+    """
 
     verdict: Status
     reason: str
     metrics: dict[str, Metric] = field(default_factory=dict)
+    renamed_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,24 +144,6 @@ def encode_pending(pending: Pending) -> bytes:
     return _encode(pending.profile, pending.suite, pending.entries, pending.results)
 
 
-def check_id(case_id: str, at: str) -> None:
-    """Refuse a case id that could lead out of the tree, break a terminal or defy review.
-
-    Raises:
-        BaselineError: the message starts with ``at``.
-    """
-    shown = repr(case_id if len(case_id) <= MAX_ID else f"{case_id[:40]}…")
-    if not case_id or len(case_id) > MAX_ID:
-        hint = "give the parameters short names: pytest.param(…, id='short')"
-        got = f"{len(case_id)} characters: {shown}"
-        raise BaselineError(f"{at}: not a case id", got=got, expected=f"1 to {MAX_ID} characters", hint=hint)
-    path = case_id.partition("::")[0]
-    if path.startswith("/") or "\\" in path or ".." in path.split("/"):
-        raise BaselineError(f"{at}: not a case id", got=shown, expected="a path inside the repository, without '..'")
-    if not case_id.isprintable():
-        raise BaselineError(f"{at}: not a case id", got=shown, expected="printable characters only")
-
-
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of baseline and pending files, as published in docs/schema/baseline.json."""
     return msgspec.json.schema(SuiteFile)
@@ -187,7 +170,7 @@ def _parse(name: str, content: bytes) -> SuiteFile:
 
 def _case(name: str, case_id: str, plain: Any) -> CaseFile:
     """Convert one case at once, or by its parts when it is wrong: only then do messages carry the real keys."""
-    check_id(case_id, f"{name}: $.cases")
+    ids.check(case_id, f"{name}: $.cases")
     at = _at(name, case_id)
     try:
         whole = msgspec.convert(plain, CaseFile)
@@ -271,7 +254,7 @@ def _entry(at: str, case: CaseFile) -> BaselineEntry:
 
 def _encode(profile: str, suite: str, entries: Mapping[str, BaselineEntry], results: Mapping[str, Result]) -> bytes:
     for case_id in entries:
-        check_id(case_id, f"{profile}/{suite}.json")
+        ids.check(case_id, f"{profile}/{suite}.json")
     file = SuiteFile(
         schema_version=SCHEMA_VERSION,
         profile=profile,

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="accept every pending case")
     which.add_argument("--case", action="append", default=[], metavar="ID", help="accept this case (may be repeated)")
+    parser.add_argument("--anchor", action="store_true", help="count drift over accepted runs anew from here")
     parser.add_argument("--reason", required=True, help="why the numbers moved; it is kept in the baseline")
 
 
@@ -30,11 +31,17 @@ def run(args: argparse.Namespace) -> int:
         chosen = {case_id for case_id in source.pending.entries if args.all or case_id in args.case}
         if not chosen:
             continue
-        path = approval.accept(
-            source.pending, chosen, root=args.baselines, reason=args.reason, approver=name, source=source.name
+        written = approval.accept(
+            source.pending,
+            chosen,
+            root=args.baselines,
+            reason=args.reason,
+            approver=name,
+            source=source.name,
+            anchor=args.anchor,
         )
         source.remove(chosen)
         for case_id in sorted(chosen):
             print(f"accepted {case_id}")  # noqa: T201
-        print(f"wrote {path}; commit it: git commit -m {args.reason!r} -- {path}")  # noqa: T201
+        print(pending.commit(written, args.reason))  # noqa: T201
     return 0

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_gpuperf import baselines
+from pytest_gpuperf import baselines, history
 from pytest_gpuperf.baselines import Suite
 from pytest_gpuperf.errors import ConfigError
 
@@ -60,6 +60,7 @@ def _move(found: list[tuple[Path, Suite]], old: str, new: str) -> None:
             )
     for path, suite in holders:
         baselines.update(path, {new: suite.entries[old]}, remove={old})
+        history.rename(history.path(path.parents[1], suite.profile, suite.suite), old, new)
         print(f"{path}: {old} -> {new}")  # noqa: T201
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -57,6 +58,13 @@ def load(args: argparse.Namespace) -> list[Source]:
             f"no pending baselines in {place}", hint="pytest --gpu-profile=NAME --gpu-update=changed writes them"
         )
     return sources
+
+
+def commit(written: Iterable[Path], reason: str) -> str:
+    """Return what was written and the command that commits it."""
+    paths = [str(path) for path in written]
+    add = f"git add {shlex.join(paths)} && git commit -m {shlex.quote(reason)}"
+    return f"wrote {', '.join(paths)}; commit it: {add}"
 
 
 def _sources(place: Path) -> Iterator[Source]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pytest_gpuperf import approval, baselines, conditions
+from pytest_gpuperf import approval, baselines, conditions, orphans
 from pytest_gpuperf.baselines import Result
 from pytest_gpuperf.commands import pending
 from pytest_gpuperf.commands.pending import Source
@@ -33,40 +33,41 @@ def run(args: argparse.Namespace) -> int:
     sources = pending.load(args)
     name = approval.approver(Path.cwd())
     left = sum(len(source.pending.entries) for source in sources)
-    written = set()
+    written: dict[Path, str] = {}
     try:
         for source in sources:
             approved = baselines.read(
                 baselines.baseline_path(args.baselines, source.pending.profile, source.pending.suite)
             ).entries
             for case_id in sorted(source.pending.entries):
-                _print(*_lines(source, case_id, approved.get(case_id)))
-                settled, path = _settle(args.baselines, source, case_id, name)
+                _print(*_lines(source, case_id, approved))
+                settled, paths = _settle(args.baselines, source, case_id, name)
                 left -= settled
-                written |= {path} - {None}
+                written |= paths
     except (_QuitError, EOFError):
         _print("")
-    for path in sorted(filter(None, written)):
-        _print(f"wrote {path}; commit it: git commit -- {path}")
+    if written:
+        _print(pending.commit(written, "; ".join(dict.fromkeys(written.values()))))
     if left:
         _print(f"{left} left open")
     return 1 if left else 0
 
 
-def _settle(root: Path, source: Source, case_id: str, name: str) -> tuple[bool, Path | None]:
-    """Ask about one case and do it; return whether it is settled, and the baseline file if it was accepted."""
+def _settle(root: Path, source: Source, case_id: str, name: str) -> tuple[bool, dict[Path, str]]:
+    """Ask about one case and do it; return whether it is settled, and what was written for which reason."""
     answer = _ask(_QUESTION, "arsq")
     if answer == "q":
         raise _QuitError
     if answer == "s":
-        return False, None
-    path = None
+        return False, {}
+    written = {}
     if answer == "a":
         reason = _reason()
-        path = approval.accept(source.pending, {case_id}, root=root, reason=reason, approver=name, source=source.name)
+        paths = approval.accept(source.pending, {case_id}, root=root, reason=reason, approver=name, source=source.name)
+        written = dict.fromkeys(paths, reason)
     source.remove({case_id})
     _print("accepted" if answer == "a" else "rejected; fix the cause and measure again", "")
-    return True, path
+    return True, written
 
 
 def _ask(question: str, choices: str) -> str:
@@ -82,17 +83,21 @@ def _reason() -> str:
     return reason
 
 
-def _lines(source: Source, case_id: str, old: BaselineEntry | None) -> Iterator[str]:
+def _lines(source: Source, case_id: str, approved: Mapping[str, BaselineEntry]) -> Iterator[str]:
     """Describe one change in at most about a dozen lines."""
     new, result = source.pending.entries[case_id], source.pending.results[case_id]
+    old = approved.get(case_id)
     yield f"{source.pending.profile}  {case_id} - {result.verdict}: {result.reason}"
     for name, metric in sorted(new.metrics.items()):
         yield f"  {_metric(name, metric, old, result)}"
     if old is None:
         yield "  no baseline yet"
+        if result.renamed_from in approved:
+            keep = orphans.move(result.renamed_from, case_id)
+            yield f"  it seems to have been {result.renamed_from}; to keep what was approved, reject and: {keep}"
     else:
         for phrase in conditions.describe(conditions.diff(new.conditions, old.conditions)):
-            yield f"  {phrase}"
+            yield _red(f"  {phrase}") if "tolerance x" in phrase else f"  {phrase}"
         was = old.provenance
         by = f" by {was.approver}" if was.approver else ""
         yield f"  last: {was.kind} {was.date}{by}: {was.reason or was.source}"
@@ -109,9 +114,12 @@ def _metric(name: str, new: BaselineMetric, old: BaselineEntry | None, result: R
     if new.n_processes > 1 and new.spread_pct is not None:
         text += f", spread {new.spread_pct:.2g} %"
     if base and _is_looser(new, base):
-        text += "  LOOSER"
-        return f"{_RED}{text}{_PLAIN}" if _has_colour() else text
+        return _red(f"{text}  LOOSER")
     return text
+
+
+def _red(text: str) -> str:
+    return f"{_RED}{text}{_PLAIN}" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
 
 
 def _is_looser(new: BaselineMetric, old: BaselineMetric) -> bool:
@@ -124,10 +132,6 @@ def _interval(metric: Metric | None) -> str:
     if metric is None or metric.lower is None or metric.upper is None:
         return ""
     return f" [{value(metric.lower, metric.unit)}, {value(metric.upper, metric.unit)}]"
-
-
-def _has_colour() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 def _print(*lines: str) -> None:

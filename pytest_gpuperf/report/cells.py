@@ -78,6 +78,26 @@ def speed_ratio(case: CaseResult, *, interval: bool = False) -> str:
     return quantity(figures.speed_ratio(comparison), interval=interval) if comparison else NONE
 
 
+def utilisation(case: CaseResult) -> str:
+    """Write the model FLOP utilisation: the share of the GPU's peak that useful arithmetic takes."""
+    return _share(case.physics.mfu_pct if case.physics else None)
+
+
+def best_share(case: CaseResult) -> str:
+    """Write the throughput as a share of the best published one for this card and model."""
+    return _share(case.physics.best_pct if case.physics else None)
+
+
+def remarks(case: CaseResult) -> list[str]:
+    """Return what a reader should know of a case whatever its verdict: numbers that cannot be right, slow drift."""
+    flags = [f"cannot be right: {flag}" for flag in case.physics.flags] if case.physics else []
+    return flags + ([f"slow drift: {case.trend.drift}"] if case.trend and case.trend.drift else [])
+
+
+def _share(pct: float | None) -> str:
+    return NONE if pct is None else f"{pct:.1f} %"
+
+
 def accuracy(delta: AccuracyDelta | None) -> str:
     """Write the one accuracy number that says most: NaN first, then labelled top-1, agreement, error."""
     if delta is None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pytest_gpuperf.report import cells
 from pytest_gpuperf.report.results import Results
 
-CEILING = "throughput_ceiling_sps"
 LATENCY = cells.LATENCY.format("p50")
 FEWEST_POINTS = 3
 
@@ -50,8 +49,8 @@ def curves(results: Sequence[Results]) -> dict[str, list[Curve]]:
             if LATENCY in measured and cells.THROUGHPUT in measured:
                 point = Point(case.batch, measured[LATENCY].value, measured[cells.THROUGHPUT].value)
                 groups[title][result.profile][case.batch] = point
-            if CEILING in measured:
-                ceilings[title, result.profile] = measured[CEILING].value
+            if case.physics and case.physics.ceiling_sps:
+                ceilings[title, result.profile] = case.physics.ceiling_sps
     found = {}
     for title, servers in groups.items():
         lines = [_curve(label, points, ceilings.get((title, label))) for label, points in servers.items()]

@@ -15,7 +15,7 @@ from pytest_gpuperf.report.terminal import printable
 SUMMARY_BYTES = 900_000
 COMMENT_BYTES = 65_536
 SMALLEST_BYTES = 2_000  # a section says something from here on
-COLUMNS = ("verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref", "accuracy", "what changed")
+COLUMNS = ("verdict", "case", "p50 ms", "p99 ms", "samples/s", "MFU", "of best", "vs ref", "accuracy", "what changed")
 _SPECIAL = {char: f"&#{ord(char)};" for char in "\\`*_[]|~$"}
 _SPECIAL |= {"@": "@\u200b", "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
@@ -69,6 +69,8 @@ def _cells(case: CaseResult) -> list[str]:
         cells.latency(case, "p50"),
         cells.latency(case, "p99"),
         cells.throughput(case),
+        cells.utilisation(case),
+        cells.best_share(case),
         cells.speed_ratio(case),
         cells.accuracy(case.measured.accuracy if case.measured else None),
     )
@@ -76,9 +78,10 @@ def _cells(case: CaseResult) -> list[str]:
 
 
 def _changed(case: CaseResult) -> str:
+    remarks = [text(remark) for remark in cells.remarks(case)]
     if case.verdict.status in GREEN:
-        return ""
-    return "<br>".join([*map(text, cells.told(case)), *map(code, case.verdict.hints)])
+        return "<br>".join(remarks)
+    return "<br>".join([*map(text, cells.told(case)), *remarks, *map(code, case.verdict.hints)])
 
 
 def _row(row: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +21,16 @@ SMALLEST_ID = 24
 
 @dataclass(frozen=True)
 class Column:
-    """One column: ``keep`` is its rank, the columns with the smallest ranks go first when the terminal is narrow."""
+    """One column: ``keep`` is its rank, the columns with the smallest ranks go first when the terminal is narrow.
+
+    ``is_rare`` columns are left out where no case has anything to show in them.
+    """
 
     title: str
     keep: int
     cell: Callable[[CaseResult], str]
     is_text: bool = False
+    is_rare: bool = False
 
 
 def _bounds(case: CaseResult) -> str:
@@ -39,10 +44,12 @@ COLUMNS = (
     Column("p99 ms", 3, lambda case: cells.latency(case, "p99")),
     Column("samples/s", 4, cells.throughput),
     Column("vs ref", 6, cells.speed_ratio),
+    Column("MFU", 2, cells.utilisation, is_rare=True),
+    Column("of best", 1, cells.best_share, is_rare=True),
     Column("accuracy", 2, lambda case: cells.accuracy(case.measured.accuracy if case.measured else None), is_text=True),
+    Column("against", 1, lambda case: case.judged_against, is_text=True),
 )
 VERBOSE = (
-    Column("against", 1, lambda case: case.judged_against, is_text=True),
     Column("95 % of p50", 1, _bounds, is_text=True),
     Column("took", 0, lambda case: units.seconds(case.seconds)),
 )
@@ -73,8 +80,8 @@ def table(cases: Sequence[CaseResult], *, width: int, colour: bool, verbosity: i
 
     Args:
         cases: in any order.
-        width: of the terminal in columns. Narrow ones lose, in this order: took, bounds, accuracy, p99, samples/s,
-            p50, ratio; then ids are cut in the middle. Verdict and id always stay.
+        width: of the terminal in columns. Narrow ones lose, in this order: took, bounds, reference, accuracy, p99,
+            samples/s, p50, ratio; then ids are cut in the middle. Verdict and id always stay.
         colour: whether to colour verdicts (the caller has asked ``NO_COLOR`` and the terminal).
         verbosity: below 0 only cases that are not green; 0 at most 40 green ones; above 0 all, with bounds and times.
     """
@@ -82,7 +89,10 @@ def table(cases: Sequence[CaseResult], *, width: int, colour: bool, verbosity: i
     if not shown:
         return []
     names = [printable(case.id) for case in shown]
-    columns, id_width = _fit((VERDICT, *COLUMNS, *(VERBOSE if verbosity > 0 else ())), shown, names, width)
+    wanted = [
+        column for column in (VERDICT, *COLUMNS, *(VERBOSE if verbosity > 0 else ())) if _is_wanted(column, shown)
+    ]
+    columns, id_width = _fit(wanted, shown, names, width)
     grid = [[column.title for column in columns]] + [[column.cell(case) for column in columns] for case in shown]
     widths = [max(_cells(row[index]) for row in grid) for index in range(len(columns))]
     lines = []
@@ -95,9 +105,25 @@ def table(cases: Sequence[CaseResult], *, width: int, colour: bool, verbosity: i
         lines.append("  ".join([padded[0], _pad(cut(name, id_width), id_width, left=True), *padded[1:]]).rstrip())
     if any(column.title == "vs ref" for column in columns):
         lines.append(cut("vs ref: speed over the reference's, above 1 is faster", width))
+    if any(column.title == "MFU" for column in columns):
+        lines.append(cut("MFU: share of the GPU's peak; of best: of the best published throughput of this card", width))
     if hidden:
         lines.append(f"… and {hidden} more green {'case' if hidden == 1 else 'cases'} (-v shows all)")
     return lines
+
+
+def remarks(cases: Sequence[CaseResult]) -> list[str]:
+    """Return a line for each number that cannot be right, and for each case that drifted in small steps."""
+    return [printable(f"{case.id}: {remark}") for case in worst_first(cases) for remark in cells.remarks(case)]
+
+
+def references(cases: Sequence[CaseResult]) -> list[str]:
+    """Say what the cases were judged against and why not against something better, cases of one answer together."""
+    answers = Counter((case.judged_against, case.why_not_better) for case in cases)
+    return [
+        printable(f"{count} judged against {reference}" + (f": {why}" if why else ""))
+        for (reference, why), count in answers.most_common()
+    ]
 
 
 def summary(cases: Sequence[CaseResult], *, seconds: float | None = None, results: str = "") -> str:
@@ -131,8 +157,12 @@ def _select(cases: list[CaseResult], verbosity: int) -> tuple[list[CaseResult], 
     return cases[: len(cases) - hidden], 0 if verbosity < 0 else hidden
 
 
+def _is_wanted(column: Column, cases: Sequence[CaseResult]) -> bool:
+    return not column.is_rare or any(column.cell(case) != cells.NONE for case in cases)
+
+
 def _fit(
-    columns: tuple[Column, ...], cases: Sequence[CaseResult], names: Sequence[str], width: int
+    columns: Sequence[Column], cases: Sequence[CaseResult], names: Sequence[str], width: int
 ) -> tuple[list[Column], int]:
     """Drop columns until the ids fit, or are cut to a width that still tells them apart."""
     wanted = max(map(_cells, [*names, "case"]))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_gpuperf import approval, baselines
+from pytest_gpuperf import approval, baselines, history
 from pytest_gpuperf.baselines import Pending
 from pytest_gpuperf.errors import BaselineError, ConfigError, InfraError
 from pytest_gpuperf.records import (
@@ -167,7 +167,7 @@ def proposed(tmp_path, *cases: CaseResult) -> tuple[Pending, str]:
 def test_accepting_keeps_reason_commit_name_and_date(tmp_path, monkeypatch):
     monkeypatch.setattr(approval, "_today", lambda: "2026-11-23")
     pending, source = proposed(tmp_path, case(), case("a.py::u"))
-    path = approval.accept(
+    path, past = approval.accept(
         pending, {"a.py::t"}, root=tmp_path / "baselines", reason=" fused ", approver="A Person", source=source
     )
     assert path == tmp_path / "baselines" / "a40" / "vision.json"
@@ -176,6 +176,47 @@ def test_accepting_keeps_reason_commit_name_and_date(tmp_path, monkeypatch):
     assert entries["a.py::t"].provenance == Provenance(
         kind="measured", date="2026-11-23", reason="fused", commit="abc", approver="A Person"
     )
+    (remembered,) = history.read(past)
+    assert past == tmp_path / "baselines" / "a40" / "history" / "vision.jsonl"
+    assert (remembered.case, remembered.date, remembered.figures) == ("a.py::t", "2026-11-23", {"latency_p50_ms": 12.5})
+
+
+def test_the_history_begins_with_what_was_approved_before_it(tmp_path):
+    path = baselines.baseline_path(tmp_path / "baselines", "a40", "vision")
+    baselines.update(path, {"a.py::t": approved(), "a.py::p": approved("published")})
+    for anchor in (False, True):
+        pending, source = proposed(tmp_path, case(ms=13.0), case("a.py::p"))
+        _, past = approval.accept(
+            pending,
+            pending.entries,
+            root=tmp_path / "baselines",
+            reason="r",
+            approver="A",
+            source=source,
+            anchor=anchor,
+        )
+    found = [(entry.figures["latency_p50_ms"], entry.anchor) for entry in history.read(past) if entry.case == "a.py::t"]
+    assert found == [(12.5, False), (13.0, False), (13.0, True)]
+    assert [entry.anchor for entry in history.read(past) if entry.case == "a.py::p"] == [False, True]
+
+
+def test_a_damaged_history_is_refused_before_anything_is_written(tmp_path):
+    pending, source = proposed(tmp_path, case())
+    past = history.path(tmp_path / "baselines", "a40", "vision")
+    past.parent.mkdir(parents=True)
+    past.write_text("<<<<<<< ours\n")
+    with pytest.raises(BaselineError, match=r"vision\.jsonl:1: damaged history line"):
+        approval.accept(pending, {"a.py::t"}, root=tmp_path / "baselines", reason="r", approver="A", source=source)
+    assert not baselines.baseline_path(tmp_path / "baselines", "a40", "vision").exists()
+
+
+def test_a_history_that_cannot_be_written_loses_nothing(tmp_path):
+    pending, source = proposed(tmp_path, case())
+    (tmp_path / "baselines" / "a40").mkdir(parents=True)
+    (tmp_path / "baselines" / "a40" / "history").write_text("in the way")
+    with pytest.raises(InfraError) as caught:
+        approval.accept(pending, {"a.py::t"}, root=tmp_path / "baselines", reason="r", approver="A", source=source)
+    assert f"nothing is lost: the results are still in {source}; fix the cause and accept again" in str(caught.value)
 
 
 def test_the_first_measured_run_replaces_a_published_entry(tmp_path):
@@ -205,7 +246,7 @@ def test_accepting_what_is_not_pending_is_refused(tmp_path):
 def test_baselines_that_cannot_be_written_lose_nothing(tmp_path):
     pending, source = proposed(tmp_path, case())
     (tmp_path / "baselines").write_bytes(b"in the way")
-    with pytest.raises(InfraError) as caught:
+    with pytest.raises(BaselineError) as caught:
         approval.accept(pending, {"a.py::t"}, root=tmp_path / "baselines", reason="r", approver="A", source=source)
     assert f"nothing is lost: the results are still in {source}; fix the cause and accept again" in str(caught.value)
     assert baselines.read_pending(baselines.pending_path(tmp_path / "out", "a40", "vision")) == pending
@@ -221,23 +262,7 @@ def test_a_pending_entry_that_claims_an_approval_is_refused(tmp_path):
     assert "provenance claims an approval\n  got:      'The Boss'" in str(caught.value)
 
 
-# --- entries without a test, tests without an entry ---
-
-
-def test_entries_whose_test_is_gone_are_unused():
-    entries = {"a.py::t": approved(), "a.py::gone": approved(), "a.py::t#2": approved(), "p": approved("published")}
-    assert approval.unused(entries, ["a.py::t", "a.py::new"], is_partial=False) == ("a.py::gone",)
-    assert approval.unused(entries, ["a.py::t"], is_partial=True) == ()
-
-
-def test_a_renamed_test_is_recognised_by_its_conditions():
-    new = {"a.py::new": {"batch": "8", "machine": "other"}, "a.py::other": {"batch": "64", "machine": "m"}}
-    assert approval.renames(new, {"a.py::old": approved()}) == {"a.py::new": "a.py::old"}
-
-
-def test_two_candidates_for_a_rename_are_none():
-    new = {"a.py::new": {"batch": "8", "machine": "m"}}
-    assert approval.renames(new, {"a.py::old": approved(), "a.py::older": approved()}) == {}
+# --- git ---
 
 
 def test_no_git_name_is_refused_with_the_command_that_sets_it(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_gpuperf import baselines
-from pytest_gpuperf.baselines import Pending, Result, Suite, migrations, schema
+from pytest_gpuperf.baselines import Pending, Result, Suite, ids, migrations, schema
 from pytest_gpuperf.errors import BaselineError, InfraError
 from pytest_gpuperf.records import BaselineEntry, BaselineMetric, Metric, Provenance, Status
 
@@ -341,7 +341,7 @@ def test_dangerous_case_ids_are_refused(tmp_path, case_id, expected):
 
 
 def test_dots_in_a_parameter_are_no_path():
-    schema.check_id("a.py::t[../b]", "f")
+    ids.check("a.py::t[../b]", "f")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a" * 101, "a..b", "a\n"])

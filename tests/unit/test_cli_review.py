@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gpuperf import approval, baselines, cli
+from pytest_gpuperf import approval, baselines, cli, history
 from pytest_gpuperf.baselines import Result
 from pytest_gpuperf.commands import pending
 from pytest_gpuperf.records import Metric, Provenance, Status
 
+FILES = "baselines/a40/resnet50.json baselines/a40/history/resnet50.jsonl"
+WROTE = f"wrote {FILES.replace(' ', ', ')}; commit it: "
 CASE = "suites/vision/test_resnet50.py::test_fp16[8]"
 
 
@@ -85,7 +87,7 @@ def test_review_shows_the_change_and_accepts_with_a_reason(checkout, monkeypatch
         ).splitlines()
     )
     assert "a baseline moves only with a reason" in text
-    assert "wrote baselines/a40/resnet50.json; commit it: git commit -- baselines/a40/resnet50.json" in text
+    assert f"{WROTE}git add {FILES} && git commit -m 'new kernel'\n" in text
     origin = approved()[CASE].provenance
     assert (origin.reason, origin.approver, origin.commit) == ("new kernel", "Ada", "abc")
     assert not (checkout / ".gpuperf/pending/a40/resnet50.json").exists()
@@ -115,6 +117,22 @@ def test_a_new_case_says_that_it_has_no_baseline(checkout, monkeypatch, capsys):
     assert "2 left open" in text
 
 
+def test_a_case_that_seems_renamed_says_what_it_was(checkout, monkeypatch, capsys):
+    result = Result(verdict=Status.NEW, reason="no baseline", renamed_from=CASE)
+    baselines.update_pending(Path(".gpuperf/pending/a40/resnet50.json"), {"a.py::n": entry(3.0)}, {"a.py::n": result})
+    gpuperf("review", answers="s\ns\n", monkeypatch=monkeypatch)
+    assert (
+        f"  it seems to have been {CASE}; to keep what was approved, reject and: gpuperf baseline mv '{CASE}' a.py::n\n"
+        in capsys.readouterr().out
+    )
+
+
+def test_an_anchor_is_kept_in_the_history(checkout):
+    gpuperf("accept", "--all", "--anchor", "--reason", "r")
+    found = history.read(Path("baselines/a40/history/resnet50.jsonl"))
+    assert [(entry.figures["latency_p50_ms"], entry.anchor) for entry in found] == [(12.5, False), (14.0, True)]
+
+
 def test_a_condition_that_forbids_the_comparison_is_shown(checkout, monkeypatch, capsys):
     propose(14.0, batch="16")
     gpuperf("review", answers="s\n", monkeypatch=monkeypatch)
@@ -136,7 +154,7 @@ def test_what_gets_looser_is_red_on_a_terminal(checkout):
         assert process.wait() == 0
     os.close(ours)
     red = re.findall(rb"\x1b\[31m(.*?)\x1b\[0m", text)
-    assert [line.split()[0] for line in red] == [b"latency_p50_ms", b"throughput_sps"]
+    assert [line.split()[0] for line in red] == [b"latency_p50_ms", b"throughput_sps", b"driver"]
     assert approved()[CASE].provenance.reason == "meant"
 
 
@@ -145,12 +163,8 @@ def test_what_gets_looser_is_red_on_a_terminal(checkout):
 
 def test_fail_review_accept_commit_is_three_commands(checkout, capsys):
     assert gpuperf("accept", "--all", "--reason", "new kernel") == 0
-    assert capsys.readouterr().out == (
-        f"accepted {CASE}\n"
-        "wrote baselines/a40/resnet50.json; commit it: git commit -m 'new kernel' -- baselines/a40/resnet50.json\n"
-    )
-    subprocess.run(["git", "add", "baselines"], check=True)
-    subprocess.run(["git", "commit", "-qm", "new kernel"], check=True)
+    assert capsys.readouterr().out == (f"accepted {CASE}\n{WROTE}git add {FILES} && git commit -m 'new kernel'\n")
+    subprocess.run(f"git add {FILES} && git commit -qm 'new kernel'", shell=True, check=True)
     assert approval.git(checkout, "status", "--porcelain", "--", "baselines/a40/resnet50.json") == ""
 
 
@@ -233,9 +247,11 @@ def test_list_shows_every_entry(checkout, capsys):
     assert capsys.readouterr().out == f"a40/resnet50\n  {CASE}  measured 2026-11-01: first\n"
 
 
-def test_mv_takes_the_entry_along(checkout, capsys):
+def test_mv_takes_the_entry_and_its_past_along(checkout, capsys):
+    gpuperf("accept", "--all", "--reason", "r")
     assert gpuperf("baseline", "mv", CASE, "suites/vision/test_resnet50.py::test_half[8]") == 0
     assert set(approved()) == {"suites/vision/test_resnet50.py::test_half[8]"}
+    assert {entry.case for entry in history.read(Path("baselines/a40/history/resnet50.jsonl"))} == set(approved())
 
 
 def test_mv_onto_an_entry_is_refused(checkout, capsys):

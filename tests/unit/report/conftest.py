@@ -24,9 +24,11 @@ from pytest_gpuperf.records import (
     Fingerprint,
     Measured,
     Metric,
+    Physics,
     Status,
     Steady,
     TensorSpec,
+    Trend,
     Verdict,
 )
 
@@ -93,6 +95,27 @@ def make_case(
     return dataclasses.replace(case, **changes)
 
 
+def make_physics() -> Physics:
+    return Physics(
+        gflop=8.178,
+        ceiling_sps=120_934.0,
+        mfu_pct=1.95,
+        memory_bound_pct=61.0,
+        in_flight=1.0,
+        best_pct=2.45,
+        best="96,029 samples/s in INT8, MLPerf Inference v4.1",
+        flags=("published number: 26.8 is not samples/s",),
+    )
+
+
+def make_trend() -> Trend:
+    return Trend(
+        metric="latency_p50_ms",
+        points=(("2026-11-01", 0.40), ("2026-11-08", 0.41), ("2026-11-15", 0.425)),
+        drift="latency_p50_ms is 6.2 % worse than on 2026-11-01, in 2 steps",
+    )
+
+
 def make_regressed() -> CaseResult:
     measured = make_measured()
     finding = Finding(
@@ -123,6 +146,7 @@ def make_regressed() -> CaseResult:
 def make_cases() -> list[CaseResult]:
     """A whole session: three good batches, one slower, one inaccurate, one new, one that never ran."""
     curve = [make_case(f"test_resnet50_fp16[{b}]", batch=b, p50_ms=0.4 + 0.025 * b) for b in (1, 16, 32)]
+    curve[0] = dataclasses.replace(curve[0], physics=make_physics(), trend=make_trend())
     poisoned = AccuracyDelta(samples=64, top1_agreement=None, nonfinite=("logits: 1 NaN, first at [3, 17]",))
     inaccurate = make_case(
         "test_resnet50_int8[8]",

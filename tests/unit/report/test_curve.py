@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_gpuperf.records import Metric
+from pytest_gpuperf.records import Physics
 from pytest_gpuperf.report.curve import Point, curves, knee
 from pytest_gpuperf.report.results import Results
 
@@ -43,8 +43,6 @@ def test_single_points_and_missing_numbers_are_no_curve(case):
     assert curves([session([case(batch=1), case(batch=8, measured=None)])]) == {}
 
 
-def test_the_ceiling_is_taken_where_it_is_known(case, measured):
-    capped = measured()
-    capped.metrics["throughput_ceiling_sps"] = Metric(value=120_978.0, unit="sps")
-    found = curves([session([case(batch=1), case(batch=8, measured=capped)])])
+def test_the_ceiling_is_taken_where_it_is_known(case):
+    found = curves([session([case(batch=1), case(batch=8, physics=Physics(ceiling_sps=120_978.0))])])
     assert found["resnet50 tensorrt fp16"][0].ceiling_sps == 120_978.0

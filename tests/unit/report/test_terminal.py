@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gpuperf import __version__
-from pytest_gpuperf.records import Status
-from pytest_gpuperf.report.terminal import cut, header, printable, summary, table
+from pytest_gpuperf.records import Physics, Status, Trend
+from pytest_gpuperf.report.terminal import cut, header, printable, references, remarks, summary, table
 
 ANSI = re.compile(r"\x1b\[\d+m")
-ALL_COLUMNS = ["verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref", "accuracy"]
+ALL_COLUMNS = ["verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref", "MFU", "of best", "accuracy", "against"]
 
 
 def titles(lines: list[str]) -> list[str]:
@@ -25,7 +25,7 @@ def test_golden(cases, golden):
 
 
 def test_worst_case_comes_first(cases):
-    statuses = [line.split()[0] for line in table(cases, width=140, colour=False)[1:-1]]
+    statuses = [line.split()[0] for line in table(cases, width=140, colour=False)[1:-2]]
     assert statuses == ["inaccurate", "regressed", "infra", "new", "passed", "passed", "passed"]
 
 
@@ -48,6 +48,7 @@ def test_numbers_of_a_row(regressed):
         "14 625",
         "8.00 x",
         "agrees 98.44 %",
+        "none",
     ]
 
 
@@ -143,3 +144,42 @@ def test_cut_fits(text, size):
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in shown)
     joined = sum(bool(unicodedata.combining(char)) for char in shown)
     assert len(shown) + wide - joined <= size
+
+
+# --- beside the verdict ---
+
+
+def test_utilisation_is_shown_where_the_server_s_peaks_are_known(case):
+    physics = Physics(mfu_pct=37.25, best_pct=41.0)
+    known = table([case(physics=physics), case("test_b[8]")], width=200, colour=False)
+    unknown = table([case()], width=200, colour=False)
+    assert " MFU  of best  " in known[0]
+    assert "  37.2 %   41.0 %  " in known[2]
+    assert known[-1].startswith("MFU: share of the GPU's peak")
+    assert "MFU" not in unknown[0]
+
+
+def test_every_case_is_said_to_be_judged_against_something_and_why_not_better(case):
+    cases = [
+        case("a[1]", judged_against="portable", why_not_better="the baseline is another machine's"),
+        case("a[2]", judged_against="portable", why_not_better="the baseline is another machine's"),
+        case("a[3]", judged_against="live pair"),
+        case("a[4]", why_not_better="there is no baseline"),
+    ]
+    assert references(cases) == [
+        "2 judged against portable: the baseline is another machine's",
+        "1 judged against live pair",
+        "1 judged against none: there is no baseline",
+    ]
+    assert "against" in table(cases, width=200, colour=False)[0]
+
+
+def test_flags_and_drift_are_told_whatever_the_verdict(case):
+    flagged = case(
+        physics=Physics(flags=("26.8 is not samples/s",)),
+        trend=Trend(metric="latency_p50_ms", points=(), drift="latency_p50_ms is 5.1 % worse"),
+    )
+    assert remarks([flagged, case()]) == [
+        f"{flagged.id}: cannot be right: 26.8 is not samples/s",
+        f"{flagged.id}: slow drift: latency_p50_ms is 5.1 % worse",
+    ]
