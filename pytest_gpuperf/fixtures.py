@@ -143,8 +143,11 @@ def engine(request: pytest.FixtureRequest) -> EngineFactory:
 
 
 @pytest.fixture
-def trt_engine(engine: EngineFactory) -> TrtEngineFactory:
-    """Specify TensorRT engines: ``trt_engine("resnet50", precision="fp16")``."""
+def trt_engine(request: pytest.FixtureRequest, engine: EngineFactory) -> TrtEngineFactory:
+    """Specify TensorRT engines: ``trt_engine("resnet50", precision="fp16")``; skipped where there is no GPU."""
+    profile = _session(request).profile
+    if not profile.is_gpu:
+        pytest.skip(f"TensorRT runs on GPUs, and the server profile {profile.name!r} has none")
 
     def make(model: str | Model, *, precision: str = "fp16", max_batch: int = 64, **options: object) -> EngineSpec:
         return engine(model, "tensorrt", precision=precision, max_batch=max_batch, **options)

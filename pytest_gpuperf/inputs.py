@@ -70,7 +70,7 @@ def load(spec: BatchSpec) -> Batches:
     made = _generator(spec)(spec.samples, spec.seed)
     arrays, labels = made if isinstance(made, tuple) and len(made) == 2 else (made, None)  # noqa: PLR2004 - a pair
     arrays = _checked(arrays, labels, spec)
-    return Batches(arrays=arrays, labels=labels, batch=spec.batch, digest=_digest(arrays, labels))
+    return Batches(arrays=arrays, labels=labels, batch=spec.batch, digest=digest(arrays, labels))
 
 
 def calibration(inputs: str, samples: int, root: str) -> Batches:
@@ -174,7 +174,8 @@ def _checked(arrays: Any, labels: Any, spec: BatchSpec) -> Arrays:
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def _digest(arrays: Arrays, labels: NDArray[np.integer] | None) -> str:
+def digest(arrays: Arrays, labels: NDArray[np.integer] | None) -> str:
+    """Return the sha256 of names, types, shapes and contents."""
     sha = hashlib.sha256()
     for name, array in [*sorted(arrays.items()), *([] if labels is None else [("", labels)])]:
         sha.update(f"{name} {array.dtype} {array.shape}\n".encode())

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import Status
+from pytest_gpuperf.records.status import Status
 
 T = TypeVar("T")
 
@@ -139,6 +139,9 @@ UPDATE_IN_CI = Option("update-in-ci", _flag, False, "allow --gpu-update in CI (p
 OUT = Option("out", _text, ".gpuperf", "folder for results.json, logs, pending baselines and reports", "DIR")
 BASELINES = Option("baselines", _text, "baselines", "folder of the approved baselines", "DIR")
 CACHE = Option[str | None]("cache", _text, None, "folder of converted models (default: OUT/cache)", "DIR")
+BUNDLE = Option[str | None](
+    "bundle", _text, None, "take graphs, inputs and reference outputs from this bundle; no TensorFlow needed", "DIR"
+)
 PROCESSES = Option("processes", _count, 1, "fresh process pairs per case; baselines need at least 5", "N")
 SEED = Option("seed", _at_least_zero, 0, "seed of the order in which blocks alternate", "N")
 POLICY: Option[dict[Status, str]] = Option(
@@ -154,8 +157,8 @@ REPORT = Option[tuple[str, ...]](
 )
 
 OPTIONS: tuple[Option[Any], ...] = (
-    PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, PROCESSES, SEED, POLICY, REQUIRE,
-    INFRA_EXIT, REPORT, TIMEOUT,
+    PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, BUNDLE, PROCESSES, SEED, POLICY,
+    TIMEOUT, REQUIRE, INFRA_EXIT, REPORT,
 )  # fmt: skip
 
 
@@ -175,6 +178,7 @@ class Settings:
     out: Path
     baselines: Path
     cache: Path
+    bundle: Path | None
     processes: int
     seed: int
     policy: dict[Status, str]
@@ -225,6 +229,7 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
         out=out,
         baselines=root / values["baselines"],
         cache=root / values["cache"] if values["cache"] else out / "cache",
+        bundle=root / values["bundle"] if values["bundle"] else None,
         processes=values["processes"],
         seed=values["seed"],
         policy=values["policy"],

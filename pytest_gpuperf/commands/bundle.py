@@ -27,7 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--model", action="append", metavar="NAME", help="only this model (repeatable)")
     build.add_argument("--precision", action="append", choices=PRECISIONS, help="only this one (repeatable)")
-    build.add_argument("--samples", type=int, default=SAMPLES, metavar="N", help="samples of each input set")
+    build.add_argument(
+        "--samples",
+        action="append",
+        default=[],
+        metavar="[MODEL=]N",
+        help=f"samples of each input set, or of one model's (repeatable; default {SAMPLES})",
+    )
     build.add_argument("--seed", type=int, default=0, metavar="N", help="of the input sets")
     build.add_argument("--cache", type=Path, default=Path(".gpuperf/cache"), metavar="DIR", help="converted models")
     show = actions.add_parser("list", help="list a bundle's members")
@@ -75,9 +81,10 @@ def _add_data(writer: Writer, model: Model, args: argparse.Namespace) -> None:
     from pytest_gpuperf.convert import quantize
     from pytest_gpuperf.worker.client import Worker
 
-    batch = next(size for size in (8, 4, 2, 1) if args.samples % size == 0)
-    spec = BatchSpec(inputs=model.inputs, batch=batch, samples=args.samples, seed=args.seed, root=model.root)
-    name = f"{model.name}/{args.samples}/{args.seed}"
+    samples = _samples(args.samples, model.name)
+    batch = next(size for size in (8, 4, 2, 1) if samples % size == 0)
+    spec = BatchSpec(inputs=model.inputs, batch=batch, samples=samples, seed=args.seed, root=model.root)
+    name = f"{model.name}/{samples}/{args.seed}"
     data = inputs.load(spec)
     writer.add_arrays(f"inputs/{name}", data.arrays)
     if data.labels is not None:
@@ -91,6 +98,17 @@ def _add_data(writer: Writer, model: Model, args: argparse.Namespace) -> None:
         writer.add_arrays(f"reference/{name}", worker.evaluate())
     finally:
         worker.stop()
+
+
+def _samples(wanted: list[str], model: str) -> int:
+    """Return the size of a model's input set: its own ``MODEL=N``, else the last plain ``N``."""
+    sizes = {"": SAMPLES}
+    for text in wanted:
+        name, _, size = text.rpartition("=")
+        if not size.isdigit() or int(size) < 1:
+            raise ConfigError("impossible --samples", got=repr(text), expected="N or MODEL=N, at least 1")
+        sizes[name] = int(size)
+    return sizes.get(model, sizes[""])
 
 
 def _say(text: str) -> None:

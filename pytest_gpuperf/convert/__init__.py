@@ -82,9 +82,12 @@ class _Conversion:
         return {"fp32": self._fp32, "fp16": self._fp16, "int8": self._int8}[precision]()
 
     def tensorrt(self, precision: str) -> Artefact:
-        if precision != "int8":
-            return self.onnx(precision)
-        int8 = self._int8()
+        tidied = self._tidied()
+        if precision == "fp32":
+            return tidied
+        if precision == "fp16":
+            return self._fp16(tidied)
+        int8 = self._int8(tidied)
 
         def build(path: Path) -> None:
             from pytest_gpuperf.convert import placement
@@ -92,6 +95,17 @@ class _Conversion:
             placement.before_operators(Path(int8.path), path)
 
         return self._make("onnx", "int8", build, "placement.py", "onnx", source=int8.sha256)
+
+    def _tidied(self) -> Artefact:
+        full = self._fp32()
+
+        def build(path: Path) -> None:
+            from pytest_gpuperf.convert import tidy
+
+            self._progress(f"tidying up {self._model.name} for TensorRT")
+            tidy.convert(Path(full.path), path)
+
+        return self._make("onnx", "fp32", build, "tidy.py", "onnx", "onnxruntime", source=full.sha256)
 
     def _fp32(self) -> Artefact:
         source = self._source
@@ -112,31 +126,41 @@ class _Conversion:
             "onnx", "fp32", build, "onnx.py", "tensorflow", "tensorflow-cpu", "tf2onnx", "onnx", "onnxruntime"
         )
 
-    def _fp16(self) -> Artefact:
+    def _fp16(self, tidied: Artefact | None = None) -> Artefact:
         try:
             from pytest_gpuperf.convert import fp16
         except ImportError as error:
             raise self._impossible("ONNX", "fp16") from error
 
         def build(path: Path) -> None:
-            full = self._fp32()
+            full = tidied or self._fp32()
             self._progress(f"converting {self._model.name} to FP16")
             fp16.convert(Path(full.path), path)
 
-        return self._make("onnx", "fp16", build, "fp16.py", "onnx", "onnxruntime")
+        return self._make("onnx", "fp16", build, "fp16.py", "onnx", "onnxruntime", **_source(tidied))
 
-    def _int8(self) -> Artefact:
+    def _int8(self, tidied: Artefact | None = None) -> Artefact:
         from pytest_gpuperf import inputs
         from pytest_gpuperf.convert import quantize
 
         batches = inputs.calibration(self._model.inputs, quantize.SAMPLES, self._model.root)
 
         def build(path: Path) -> None:
-            full = self._fp32()
+            full = tidied or self._fp32()
             self._progress(f"calibrating {self._model.name} for INT8 on {quantize.SAMPLES} samples")
-            quantize.convert(Path(full.path), path, batches)
+            percentile = None if tidied is None else quantize.PERCENTILE
+            quantize.convert(Path(full.path), path, batches, percentile=percentile)
 
-        return self._make("onnx", "int8", build, "quantize.py", "onnx", "onnxruntime", calibration=batches.digest)
+        return self._make(
+            "onnx",
+            "int8",
+            build,
+            "quantize.py",
+            "onnx",
+            "onnxruntime",
+            calibration=batches.digest,
+            **_source(tidied),
+        )
 
     def _make(
         self, kind: Kind, precision: str, build: Callable[[Path], None], converter: str, *packages: str, **more: str
@@ -157,3 +181,7 @@ class _Conversion:
             got=f"a source of the kind {self._source.kind}: {self._model.source}",
             expected="a Keras model, for a SavedModel; anything, for ONNX",
         )
+
+
+def _source(artefact: Artefact | None) -> dict[str, str]:
+    return {} if artefact is None else {"source": artefact.sha256}

@@ -2,10 +2,12 @@
 
 A bundle is a folder. Its members lie end to end in ``piece.00``, ``piece.01`` …, each small enough for narrow ways
 (60 MiB); ``manifest.json`` names them with offset, size and sha256. Nothing from a bundle is used before its sha256 is
-checked, arrays are plain ``.npz`` without pickles, and engines are never carried: they are machine code.
+checked, arrays are plain ``.npz`` without pickles, and engines are never carried: they are machine code. A member that
+deflates is stored deflated, which halves an INT8 network of convolutions: its weights are INT8 numbers times a
+scale, written as FP32.
 
-Members by name: ``onnx/<model>/<precision>`` · ``inputs/<set>/<samples>/<seed>`` · ``calibration/<set>/<samples>`` ·
-``reference/<model>/<samples>/<seed>``, the FP32 outputs for that input set.
+Members by name: ``onnx/<model>/<precision>`` · ``inputs/<model>/<samples>/<seed>``, ``labels/…`` alike ·
+``calibration/<model>/<samples>`` · ``reference/<model>/<samples>/<seed>``, TensorFlow's FP32 outputs for these inputs.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpuperf import files
 from pytest_gpuperf.errors import ConfigError
@@ -27,22 +30,28 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pytest_gpuperf.inputs import Batches
+    from pytest_gpuperf.records import BatchSpec
+
     Arrays = Mapping[str, NDArray[np.generic]]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PIECE_BYTES = 60 << 20
 MANIFEST = "manifest.json"
 REBUILD = "make the bundle again: gpuperf bundle build OUT"
 _CHUNK = 1 << 20
+#: A member is stored deflated if that saves this share of it.
+WORTH_DEFLATING = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """Where one member lies in the joined pieces."""
+    """Where one member lies in the joined pieces; ``sha256`` is of its content, ``size`` of what is stored."""
 
     offset: int
     size: int
     sha256: str
+    is_deflated: bool = False
 
 
 class Writer:
@@ -68,8 +77,7 @@ class Writer:
 
     def add_file(self, name: str, path: Path) -> None:
         """Add a file's content as member ``name``."""
-        with path.open("rb") as source:
-            self._add(name, source)
+        self._add(name, path.read_bytes())
 
     def add_arrays(self, name: str, arrays: Arrays) -> None:
         """Add named numeric arrays as member ``name``; objects would need pickle, which is never read."""
@@ -78,23 +86,27 @@ class Writer:
         stream = io.BytesIO()
         save: Any = np.savez  # its type knows of no arrays by name
         save(stream, **arrays)
-        stream.seek(0)
-        self._add(name, stream)
+        self._add(name, stream.getvalue())
 
-    def _add(self, name: str, source: IO[bytes]) -> None:
-        start, digest = self._offset, hashlib.sha256()
-        while chunk := source.read(min(_CHUNK, self._piece_bytes - self._offset % self._piece_bytes)):
-            digest.update(chunk)
+    def _add(self, name: str, content: bytes) -> None:
+        deflated = zlib.compress(content, 1)
+        is_deflated = len(deflated) <= len(content) * (1 - WORTH_DEFLATING)
+        stored = memoryview(deflated if is_deflated else content)
+        self._members[name] = Member(
+            offset=self._offset,
+            size=len(stored),
+            sha256=hashlib.sha256(content).hexdigest(),
+            is_deflated=is_deflated,
+        )
+        while stored:
+            room = self._piece_bytes - self._offset % self._piece_bytes
             with _piece(self._folder, self._offset // self._piece_bytes).open("ab") as piece:
-                piece.write(chunk)
-            self._offset += len(chunk)
-        self._members[name] = Member(offset=start, size=self._offset - start, sha256=digest.hexdigest())
+                piece.write(stored[:room])
+            self._offset += len(stored[:room])
+            stored = stored[room:]
 
     def _write_manifest(self) -> None:
-        members = {
-            name: {"offset": member.offset, "size": member.size, "sha256": member.sha256}
-            for name, member in self._members.items()
-        }
+        members = {name: asdict(member) for name, member in self._members.items()}
         manifest = {"schema_version": SCHEMA_VERSION, "piece_bytes": self._piece_bytes, "members": members}
         files.write_bytes(self._folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
 
@@ -154,6 +166,38 @@ class Bundle:
         with np.load(io.BytesIO(self._content(name)), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
 
+    def batches(self, model: str, spec: BatchSpec) -> Batches:
+        """Return the input set of ``model`` in the size that ``spec`` asks for.
+
+        A smaller set is the stored one's beginning, a larger one repeats it; labels go with it.
+
+        Raises:
+            ConfigError: the bundle lacks the model's inputs with this seed, or they are damaged.
+        """
+        from pytest_gpuperf import inputs
+
+        arrays = self._sized("inputs", model, spec)
+        has_labels = any(name.startswith(f"labels/{model}/") for name in self._members)
+        labels: Any = self._sized("labels", model, spec)["labels"] if has_labels else None
+        digest = inputs.digest(arrays, labels)
+        return inputs.Batches(arrays=arrays, labels=labels, batch=spec.batch, digest=digest)
+
+    def reference(self, model: str, spec: BatchSpec) -> dict[str, NDArray[Any]]:
+        """Return TensorFlow's FP32 outputs for :meth:`batches` of the same ``spec``, each ``(samples, …)``."""
+        return self._sized("reference", model, spec)
+
+    def _sized(self, family: str, model: str, spec: BatchSpec) -> dict[str, NDArray[Any]]:
+        import numpy as np
+
+        prefix, suffix = f"{family}/{model}/", f"/{spec.seed}"
+        found = [name for name in self._members if name.startswith(prefix) and name.endswith(suffix)]
+        arrays = self.arrays(found[0] if found else f"{prefix}{spec.samples}{suffix}")
+        stored = len(next(iter(arrays.values())))
+        if spec.samples <= stored:
+            return {name: array[: spec.samples] for name, array in arrays.items()}
+        order = np.resize(np.arange(stored), spec.samples)
+        return {name: array[order] for name, array in arrays.items()}
+
     def _member(self, name: str) -> Member:
         if name not in self._members:
             family = name.partition("/")[0] + "/"
@@ -170,6 +214,10 @@ class Bundle:
         member = self._member(name)
         try:
             content = b"".join(self._read(member))
+            if member.is_deflated:
+                content = zlib.decompress(content)
+        except zlib.error:
+            content = b""
         except OSError as error:
             raise ConfigError(
                 f"a piece of the bundle with {name} cannot be read", got=str(error), hint=REBUILD
@@ -178,7 +226,7 @@ class Bundle:
             raise ConfigError(
                 f"{name} in the bundle is damaged",
                 got=f"{len(content)} bytes with another sha256",
-                expected=f"{member.size} bytes, sha256 {member.sha256}",
+                expected=f"sha256 {member.sha256}",
                 hint=f"copy all pieces again, or {REBUILD}",
             )
         return content

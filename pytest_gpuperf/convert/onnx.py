@@ -42,7 +42,7 @@ def convert(savedmodel: Path, path: Path) -> None:
     with TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / "whole.onnx"
         onnx.save(model, whole)
-        _fold(whole, path)
+        fold(whole, path)
 
 
 def check(source: Path) -> None:
@@ -186,7 +186,7 @@ def _initializers(model: Any, weights: dict[str, Any]) -> list[Any]:
     return found
 
 
-def _fold(source: Path, path: Path) -> None:
+def fold(source: Path, path: Path) -> None:
     """Compute what depends on weights alone, fuse batch normalization into convolutions, drop what is not used."""
     import onnxruntime as ort
 

@@ -4,7 +4,8 @@ Options of the engine (all strings, all conditions):
 
 ====================  ==========================  =====================================================
 ``transfers``         ``none`` (default), ``in_out``  whether a call copies inputs in and outputs out
-``cuda_graph``        ``on`` (default), ``off``   whether a call launches a captured graph
+``cuda_graph``        ``on`` (default), ``off``, ``auto``  whether a call launches a captured graph; ``auto``: where
+                                                  TensorRT can be captured, and the mode says which it was
 ``streams``           ``1`` … ``4``               execution contexts, each with a stream
 ``sync``              ``spin`` (default), ``blocking``  how a call waits
 ``tf32``              ``off`` (default), ``on``   whether FP32 may be computed in TF32
@@ -19,7 +20,7 @@ Options of the engine (all strings, all conditions):
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 #: Option → its values, the default first.
 CHOICES = {
     "transfers": ("none", "in_out"),
-    "cuda_graph": ("on", "off"),
+    "cuda_graph": ("on", "off", "auto"),
     "streams": ("1", "2", "3", "4"),
     "sync": ("spin", "blocking"),
     "tf32": ("off", "on"),
@@ -74,10 +75,13 @@ class TensorRTEngine(Engine):
         mode = Mode(
             streams=int(self._options["streams"]),
             has_transfers=self._options["transfers"] == "in_out",
-            has_graph=self._options["cuda_graph"] == "on",
+            has_graph=self._options["cuda_graph"] != "off",
             is_blocking=self._options["sync"] == "blocking",
         )
         self._loaded = Loaded(release, entry.engine, device, mode)
+        if self._options["cuda_graph"] == "auto" and not self._loaded.can_be_captured():
+            self._loaded.close()  # a context is not to be trusted after a capture that failed
+            self._loaded = Loaded(release, entry.engine, device, replace(mode, has_graph=False))
         return self._describe(self._loaded, artefact, entry)
 
     def _describe(self, loaded: Loaded, artefact: Artefact, entry: Entry) -> EngineInfo:
@@ -98,6 +102,7 @@ class TensorRTEngine(Engine):
             },
             mode={
                 **{name: self._options[name] for name in CHOICES if name != "package"},
+                "cuda_graph": "on" if loaded.mode.has_graph else "off",
                 **{name: str(getattr(plan(self.spec), name)) for name in ("min_batch", "opt_batch", "max_batch")},
                 "precision_read": "layers" if read_back else "graph",
             },

@@ -47,6 +47,7 @@ class Worker:
     Attributes:
         labels: of the input set of the open engine, ``(samples,)``, or ``None``.
         inputs_digest: of the arrays that feed the open engine.
+        has_built: whether the process has converted a model since it was started.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], channel: Channel, *, log: Path, deadline_s: float) -> None:
@@ -59,6 +60,7 @@ class Worker:
         self._is_ended = False
         self.labels: NDArray[np.generic] | None = None
         self.inputs_digest = ""
+        self.has_built = False
 
     @classmethod
     def start(
@@ -118,14 +120,25 @@ class Worker:
         return not self._is_ended and self._process.poll() is None
 
     def open(
-        self, spec: EngineSpec, batches: BatchSpec, *, cache: Path, progress: Progress, deadline_s: float | None = None
+        self,
+        spec: EngineSpec,
+        batches: BatchSpec,
+        *,
+        cache: Path,
+        progress: Progress,
+        bundle: Path | None = None,
+        deadline_s: float | None = None,
     ) -> EngineInfo:
-        """Make the artefact, load the engine and bind all batches; an engine that is open is closed first."""
-        request = p.Open(spec=spec, batches=batches, cache=str(cache))
+        """Make the artefact, or take it from the bundle; load the engine and bind all batches.
+
+        An engine that is open is closed first.
+        """
+        request = p.Open(spec=spec, batches=batches, cache=str(cache), bundle=None if bundle is None else str(bundle))
         deadline_s = deadline_s or max(OPEN_DEADLINE_S, self._deadline_s)
         reply = self._ask(request, p.Opened, f"opened {spec.kind}", deadline_s, progress)
         self.inputs_digest = reply.inputs_digest
         self.labels = None if reply.labels is None else p.unpack(reply.labels)
+        self.has_built = self.has_built or reply.has_built
         return reply.info
 
     def evaluate(self) -> dict[str, NDArray[np.generic]]:

@@ -52,6 +52,11 @@ class Pool:
         )
         return self._workers[role]
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of all roles."""
+        return tuple(worker.pid for worker in self._workers.values())
+
     def stop(self) -> None:
         """End all processes; the pool can be used again."""
         while self._workers:

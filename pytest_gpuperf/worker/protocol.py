@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from pytest_gpuperf.errors import WorkerError
 from pytest_gpuperf.records import BatchSpec, Block, EngineInfo, EngineSpec, Steady, Volley
 
-VERSION = 1
+VERSION = 2
 MAX_FRAME = 2**31
 HEADER = 4
 
@@ -55,11 +55,12 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Open(Message, frozen=True):
-    """Make the artefact, load the engine, bind all batches → :class:`Opened`."""
+    """Make the artefact, load the engine, bind all batches → :class:`Opened`. With a bundle nothing is made."""
 
     spec: EngineSpec
     batches: BatchSpec
     cache: str
+    bundle: str | None = None
 
 
 class Evaluate(Message, frozen=True):
@@ -105,11 +106,15 @@ class Progress(Message, frozen=True):
 
 
 class Opened(Message, frozen=True):
-    """What the engine really is, and what it is fed: the digest of the inputs, and their labels where there are any."""
+    """What the engine really is, and what it is fed: the digest of the inputs, and their labels where there are any.
+
+    ``has_built`` says that the process converted or calibrated the model itself, instead of finding it in the cache.
+    """
 
     info: EngineInfo
     inputs_digest: str
     labels: Array | None = None
+    has_built: bool = False
 
 
 class Evaluated(Message, frozen=True):

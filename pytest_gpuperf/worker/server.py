@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gpuperf import engines, errors
-from pytest_gpuperf.errors import EngineError, GpuPerfError
+from pytest_gpuperf.errors import ConfigError, EngineError, GpuPerfError
 from pytest_gpuperf.records import Artefact, BatchSpec, Cost
 from pytest_gpuperf.worker import protocol as p
 from pytest_gpuperf.worker.channel import Channel, ClosedError
@@ -32,6 +32,7 @@ class Server:
         self._cost: Cost | None = None
         self._loop: Loop | None = None
         self._inputs: tuple[BatchSpec, Batches] | None = None
+        self._said = 0
 
     def serve(self) -> None:
         """Answer requests until the parent closes the socket."""
@@ -78,27 +79,36 @@ class Server:
     def _open(self, request: p.Open) -> p.Opened:
         """Load the engine, unless it is the one that is loaded already, and bind the batches."""
         self._unbind()
+        has_built = False
         if self._engine is None or self._engine.info is None or self._engine.spec != request.spec:
             self._close()
             engine = engines.load(request.spec.kind)(request.spec)
+            said = self._said
             artefact = self._prepare(engine, request)
             self._cost = self._count(artefact, request)
+            has_built = self._said > said  # who finds everything in the cache has nothing to say
             engine.open(artefact, cache=Path(request.cache), progress=self._progress)
             self._engine = engine
         assert self._engine.info is not None
         info = replace(self._engine.info, cost=self._engine.info.cost or self._cost)
-        batches = self._load(request.batches)
+        batches = self._load(request)
         self._loop = Loop(self._engine, list(batches.batches()), batch=request.batches.batch)
         labels = None if batches.labels is None else p.pack(batches.labels)
-        return p.Opened(info=info, inputs_digest=batches.digest, labels=labels)
+        return p.Opened(info=info, inputs_digest=batches.digest, labels=labels, has_built=has_built)
 
-    def _load(self, spec: BatchSpec) -> Batches:
-        """Make the input set, unless it is the last one cut into other batches."""
+    def _load(self, request: p.Open) -> Batches:
+        """Make the input set or take it from the bundle, unless it is the last one cut into other batches."""
         from pytest_gpuperf import inputs
 
+        spec = request.batches
         key = replace(spec, batch=spec.samples)
         if self._inputs is None or self._inputs[0] != key:
-            self._inputs = key, inputs.load(spec)
+            if request.bundle is None:
+                self._inputs = key, inputs.load(spec)
+            else:
+                from pytest_gpuperf.convert.bundle import Bundle
+
+                self._inputs = key, Bundle(Path(request.bundle)).batches(request.spec.model.name, spec)
         return replace(self._inputs[1], batch=spec.batch)
 
     def _prepare(self, engine: Engine, request: p.Open) -> Artefact:
@@ -108,6 +118,8 @@ class Server:
         from pytest_gpuperf import convert
         from pytest_gpuperf.convert.cache import Cache
 
+        if request.bundle is not None:
+            return _bundled(request, Path(request.bundle), kind)
         return convert.prepare(
             request.spec.model,
             kind=kind,  # type: ignore[arg-type] # convert refuses kinds that it does not know
@@ -136,7 +148,21 @@ class Server:
             self._engine = None
 
     def _progress(self, text: str) -> None:
+        self._said += 1
         self._channel.send(p.encode(p.Progress(text=text)))
+
+
+def _bundled(request: p.Open, folder: Path, kind: str) -> Artefact:
+    from pytest_gpuperf.convert.bundle import Bundle
+
+    model = request.spec.model.name
+    if kind == "savedmodel":
+        raise ConfigError(
+            f"{request.spec.kind} cannot run {model} from a bundle, which holds ONNX graphs only",
+            got=f"--gpu-bundle={folder}",
+            hint="run these tests where TensorFlow is, without --gpu-bundle",
+        )
+    return Bundle(folder).artefact(model, request.spec.precision, cache=Path(request.cache))
 
 
 def _failed(error: GpuPerfError) -> p.Failed:

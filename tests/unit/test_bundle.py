@@ -10,8 +10,9 @@ import pytest
 
 from pytest_gpuperf.convert.bundle import MANIFEST, Bundle, Writer
 from pytest_gpuperf.errors import ConfigError
+from pytest_gpuperf.records import BatchSpec
 
-GRAPH = bytes(range(256)) * 10
+GRAPH = np.random.default_rng(0).bytes(2560)
 ARRAYS = {"images": np.arange(12, dtype=np.float32).reshape(3, 4), "labels": np.array([1, 2, 3])}
 
 
@@ -42,6 +43,46 @@ def test_no_piece_is_larger_than_allowed(folder):
     assert len(sizes) > 2
     assert set(sizes[:-1]) == {1000}
     assert 0 < sizes[-1] <= 1000
+
+
+def test_what_deflates_is_stored_deflated_and_comes_out_whole(tmp_path):
+    graph = bytes(range(256)) * 100
+    (tmp_path / "model.onnx").write_bytes(graph)
+    with Writer(tmp_path / "bundle") as writer:
+        writer.add_file("onnx/net/int8", tmp_path / "model.onnx")
+    assert (tmp_path / "bundle" / "piece.00").stat().st_size < len(graph) / 2
+    artefact = Bundle(tmp_path / "bundle").artefact("net", "int8", cache=tmp_path / "cache")
+    assert Path(artefact.path).read_bytes() == graph
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Bundle:
+    """Three samples: inputs 0, 1, 2, their labels, and outputs ten times as large."""
+    numbers = np.arange(3, dtype=np.float32)[:, None]
+    with Writer(tmp_path / "bundle") as writer:
+        writer.add_arrays("inputs/net/3/7", {"x": numbers})
+        writer.add_arrays("labels/net/3/7", {"labels": np.array([5, 6, 7])})
+        writer.add_arrays("reference/net/3/7", {"y": 10 * numbers})
+    return Bundle(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(2, [0, 1]), (3, [0, 1, 2]), (8, [0, 1, 2, 0, 1, 2, 0, 1])])
+def test_a_set_has_the_size_that_is_asked_for(data, samples, expected):
+    spec = BatchSpec(inputs="numbers", batch=1, samples=samples, seed=7)
+    batches = data.batches("net", spec)
+    assert batches.arrays["x"][:, 0].tolist() == expected
+    assert batches.labels.tolist() == [5 + number for number in expected]
+    assert data.reference("net", spec)["y"][:, 0].tolist() == [10 * number for number in expected]
+    assert len(list(batches.batches())) == samples
+    assert (
+        batches.digest != data.batches("net", BatchSpec(inputs="numbers", batch=1, samples=samples + 1, seed=7)).digest
+    )
+
+
+def test_a_set_with_another_seed_is_not_there(data):
+    with pytest.raises(ConfigError, match="the bundle lacks inputs/net/3/0") as caught:
+        data.batches("net", BatchSpec(inputs="numbers", batch=1, samples=3))
+    assert caught.value.expected == "inputs/net/3/7"
 
 
 def test_a_damaged_piece_is_not_used(folder, tmp_path):
@@ -76,7 +117,7 @@ def test_a_missing_member_says_what_there_is(folder, tmp_path):
     assert caught.value.expected == "onnx/net/fp16"
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 1, "piece_bytes": 1, "members": {"a": {}}}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 2, "piece_bytes": 1, "members": {"a": {}}}'])
 def test_a_damaged_manifest(folder, content):
     (folder / MANIFEST).write_text(content)
     with pytest.raises(ConfigError, match="holds no bundle"):
@@ -85,7 +126,7 @@ def test_a_damaged_manifest(folder, content):
 
 def test_another_version(folder):
     manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "schema_version": 2}))
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "schema_version": 3}))
     with pytest.raises(ConfigError, match="is a bundle of another version"):
         Bundle(folder)
 

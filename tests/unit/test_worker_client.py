@@ -15,7 +15,7 @@ from fakes import cases
 from fakes.inputs import numbers
 
 from pytest_gpuperf.errors import ConfigError, WorkerError
-from pytest_gpuperf.worker import death, environment
+from pytest_gpuperf.worker import death, environment, protocol
 from pytest_gpuperf.worker.client import Worker
 from pytest_gpuperf.worker.pool import Pool
 
@@ -194,12 +194,13 @@ def test_an_interpreter_without_the_package_is_named_with_its_log(tmp_path: Path
 
 
 def test_another_protocol_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_gpuperf.worker.protocol.VERSION", 99)
+    theirs = protocol.VERSION
+    monkeypatch.setattr(protocol, "VERSION", 99)
     with pytest.raises(WorkerError) as caught:
         Worker.start(log=tmp_path / "log")
     assert str(caught.value) == (
         "the measuring process speaks another protocol version\n"
-        f"  got:      version 1 under {sys.executable}\n"
+        f"  got:      version {theirs} under {sys.executable}\n"
         "  expected: version 99\n"
         "  next:     install the same pytest-gpuperf for both interpreters"
     )

@@ -100,6 +100,17 @@ class Loaded:
         self._bindings += 1
         return TensorRTBinding(self, lane, batch)
 
+    def can_be_captured(self) -> bool:
+        """Whether a call can become a CUDA graph; after ``False`` the engine must be loaded anew."""
+        import numpy as np
+
+        shapes = ((spec, self.engine.get_tensor_profile_shape(spec.name, 0)[1]) for spec in self.inputs)
+        try:
+            self.bind({spec.name: np.zeros(tuple(shape), spec.dtype) for spec, shape in shapes})
+        except EngineError:
+            return False
+        return True
+
     def inspect(self) -> str:
         """Return the engine inspector's JSON."""
         inspector = self.engine.create_engine_inspector()
@@ -160,6 +171,8 @@ class TensorRTBinding(Binding):
         lane = self._lane
         stream = lane.stream.handle
         with lane.lock:
+            if not self._mode.has_graph:
+                self._attach()  # the host's own work, which is no part of the device's time
             self._start.record(stream)
             self._put(stream)
             self._end.record(stream)
@@ -178,13 +191,18 @@ class TensorRTBinding(Binding):
         """Return the time between the events around the last run's work on the stream."""
         return int(self._end.ns_since(self._start))
 
+    def _attach(self) -> None:
+        """Point the lane's context at this batch, unless it does already."""
+        if self._lane.bound is self:
+            return
+        self._set_shapes()
+        for name, buffer in {**self._inputs, **self._outputs}.items():
+            if not self._lane.context.set_tensor_address(name, buffer.device):
+                raise EngineError(f"TensorRT refused the address of {name!r}", got=self._log_tail())
+        self._lane.bound = self
+
     def _enqueue(self, stream: int) -> None:
-        if self._lane.bound is not self:
-            self._set_shapes()
-            for name, buffer in {**self._inputs, **self._outputs}.items():
-                if not self._lane.context.set_tensor_address(name, buffer.device):
-                    raise EngineError(f"TensorRT refused the address of {name!r}", got=self._log_tail())
-            self._lane.bound = self
+        self._attach()
         if self._mode.has_transfers:
             for buffer in self._inputs.values():
                 buffer.upload(stream)
