@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pytest_gpuperf.rig import Arrays, Rig
     from pytest_gpuperf.worker.client import Worker
 
+#: How often a case is measured where heat or another program disturbed it.
+ATTEMPTS = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -61,14 +64,11 @@ def run(case: Case, rig: Rig) -> CaseResult:
     against = standing.Standing(reference="none", why="nothing was measured")
     entry = rig.entry(case.suite, case.id)
     try:
-        check_health(rig.problems)
         with rig.exclusive():
-            runs = [measure(case, rig, entry) for _ in range(rig.processes)]
+            runs, problems = attempt(case, rig, entry)
         if entry is not None:
             differences = conditions.diff(runs[-1].conditions, entry.conditions)
         measured = replicas.combine(runs, replace(rig.rule(entry, differences), min_pairs=2))
-        problems = rig.problems + incidents.watch(measured.telemetry, where=rig.gpu_uuid or "host")
-        check_health(problems)
         same_machine = entry is not None and entry.machine == rig.fingerprint.machine
         outcome = verdict.judge(
             measured=measured,
@@ -101,6 +101,23 @@ def run(case: Case, rig: Rig) -> CaseResult:
         path=case.path,
         line=case.line,
     )
+
+
+def attempt(case: Case, rig: Rig, entry: BaselineEntry | None) -> tuple[list[Measured], tuple[Problem, ...]]:
+    """Measure a case on a machine that is fit meanwhile, once more where it was not; say what was wrong in the end.
+
+    Raises:
+        GpuPerfError: of the class that says whose fault it is.
+    """
+    for _ in range(ATTEMPTS):
+        problems = rig.settle()
+        check_health(problems)
+        runs = [measure(case, rig, entry) for _ in range(rig.processes)]
+        problems += incidents.watch(runs[-1].telemetry, where=rig.gpu_uuid or "host")
+        check_health(problems)
+        if health.worst(problems) is None:
+            break
+    return runs, problems
 
 
 def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pytest_gpuperf import nvml
 from pytest_gpuperf.profiles import ServerProfile
@@ -226,10 +227,14 @@ def _neighbours(gpu: Gpu, own: Collection[int]) -> Iterator[tuple[Status | None,
         yield None, "DCGM_FR_API_FAIL_GPU", f"NVML does not say who computes on the GPU ({why})", "nvidia-smi"
         return
     foreign = [process.pid for process in gpu.processes if process.pid not in own]
-    if foreign:
+    if own and any(not Path(f"/proc/{pid}").exists() for pid in foreign):
+        # Pids from outside the container: our own processes may be among them.
+        cause = "who computes on the GPU cannot be told from inside this container"
+        yield None, "DCGM_FR_GRAPHICS_PROCESSES", cause, "start the container with --pid=host"
+    elif foreign:
         pids = ", ".join(map(str, sorted(foreign)))
         yield Status.INCONCLUSIVE, "DCGM_FR_GRAPHICS_PROCESSES", f"other processes use the GPU: pid {pids}", wait
-    elif not gpu.processes and (gpu.memory_used_mib or 0) > HIDDEN_MIB:
+    elif not own and not gpu.processes and (gpu.memory_used_mib or 0) > HIDDEN_MIB:
         cause = f"{gpu.memory_used_mib:.0f} MiB are taken by a process that a container hides"
         yield Status.INCONCLUSIVE, "DCGM_FR_GRAPHICS_PROCESSES", cause, wait
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from pytest_gpuperf import baselines, conditions, figures, hardware, health
 from pytest_gpuperf.evidence import Between, Rule
 from pytest_gpuperf.health import Problem
+from pytest_gpuperf.records import Status
 from pytest_gpuperf.telemetry import Sampler
 from pytest_gpuperf.worker import lock
 from pytest_gpuperf.worker.pool import Pool
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_gpuperf.options import Settings
     from pytest_gpuperf.profiles import ServerProfile
     from pytest_gpuperf.records import BaselineEntry, BatchSpec, Differences, EngineInfo, EngineSpec, Fingerprint
-    from pytest_gpuperf.records.machine import Machine
+    from pytest_gpuperf.records.machine import Gpu, Machine
     from pytest_gpuperf.report.progress import Progress
     from pytest_gpuperf.worker.client import Worker
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 #: How long a case waits for another pytest process on the same device.
 LOCK_TIMEOUT_S = 3600.0
+#: How long a case waits for the GPU to cool down, or for another program to leave it.
+SETTLE_S = 60.0
 #: Share of a case's seconds that go to latency; throughput gets the rest.
 LATENCY_SHARE = 0.6
 
@@ -50,8 +54,8 @@ class Rig:
         processes: fresh process pairs per case; 1 = the session's long-lived pair.
         rng: decides the order of the blocks.
         progress: is told about every long step.
-        problems: what is wrong with the machine, worst first.
-        gpu_uuid: the GPU that cases run on, by the driver's UUID; ``None`` for a CPU profile.
+        problems: what was wrong with the machine when the session began, worst first.
+        gpu: what cases run on; ``None`` for a CPU profile.
         outputs: the reference's outputs by what they depend on; one evaluation serves all engines of a model.
     """
 
@@ -66,7 +70,7 @@ class Rig:
     rng: Random
     progress: Progress
     problems: tuple[Problem, ...] = ()
-    gpu_uuid: str | None = None
+    gpu: Gpu | None = None
     outputs: dict[str, Arrays] = field(default_factory=dict)
 
     @classmethod
@@ -91,7 +95,7 @@ class Rig:
             rng=Random(settings.seed),  # noqa: S311 - an order, not a secret
             progress=progress,
             problems=health.check(machine, profile, on=None if gpu is None else gpu.index),
-            gpu_uuid=None if gpu is None else gpu.uuid,
+            gpu=gpu,
         )
 
     def open(self, role: str, spec: EngineSpec, batches: BatchSpec) -> tuple[Worker, EngineInfo]:
@@ -115,6 +119,24 @@ class Rig:
         if entry is None:  # nothing to decide: spend the time on the estimate
             return replace(rule, min_pairs=rule.max_pairs // 2)
         return rule
+
+    @property
+    def gpu_uuid(self) -> str | None:
+        """The GPU that cases run on, by the driver's UUID; ``None`` for a CPU profile."""
+        return None if self.gpu is None else self.gpu.uuid
+
+    def settle(self) -> tuple[Problem, ...]:
+        """Return what is wrong with the machine now, after waiting for what passes: heat, another process."""
+        if self.gpu is None:
+            return self.problems
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            problems = health.check(hardware.probe(), self.profile, on=self.gpu.index, own=self.pool.pids)
+            worst = health.worst(problems)
+            if worst is None or worst.status is not Status.INCONCLUSIVE or time.monotonic() > deadline:
+                return problems
+            self.progress.say(f"waiting for a fit machine: {worst}")
+            time.sleep(SETTLE_S / 15)
 
     @cached_property
     def sampler(self) -> Sampler:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from fakes.nvml import FakeNvml
-
-if TYPE_CHECKING:
-    from fakes.repository import Repository
+from fakes.repository import Repository
 
 
 @pytest.fixture
@@ -21,6 +18,4 @@ def fake_nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
 
 @pytest.fixture
 def repository(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Repository:
-    from fakes.repository import Repository  # it imports NumPy and SciPy
-
     return Repository(pytester, monkeypatch)

@@ -153,6 +153,20 @@ def test_own_workers_are_no_foreign_processes(fake_nvml):
     assert health.check(machine, profiles.load("a40"), own={4711, 4712}) == ()
 
 
+def test_row34_processes_of_another_pid_namespace_may_be_our_own(fake_nvml):
+    fake_nvml.write("0.processes = 999999999:1024")
+    (problem,) = health.check(hardware.probe(), profiles.load("a40"), own={os.getpid()})
+    assert problem.status is NOTE
+    assert "cannot be told from inside this container" in problem.cause
+    (problem,) = health.check(hardware.probe(), profiles.load("a40"))
+    assert problem.status == INCONCLUSIVE
+
+
+def test_row34_our_own_memory_is_not_hidden_from_us(fake_nvml):
+    fake_nvml.write("0.used = 8589934592")
+    assert health.check(hardware.probe(), profiles.load("a40"), own={os.getpid()}) == ()
+
+
 # --- the driver -----------------------------------------------------------------------------------------------------
 
 DRIVER_FAULTS = [

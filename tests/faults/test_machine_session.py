@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+from pytest_gpuperf import rig
 
 #: Rows of docs/faults.md: script, what the output says.
 SESSIONS = {
@@ -32,3 +35,52 @@ def test_exit_4_before_any_engine(pytester, fake_nvml, monkeypatch, row):
     result.stderr.fnmatch_lines([f"*{text}*"])
     assert not touched.exists()
     assert not Path(pytester.path / "ran").exists()
+
+
+FIRST, LAST = "test_suite.py::test_engine[fast]", "test_suite.py::test_engine[slow]"
+# What happens to the GPU between the first case and the second.
+BETWEEN = """
+import os, pathlib, pytest
+
+@pytest.fixture(autouse=True)
+def between(request):
+    if "slow" in request.node.name:
+        pathlib.Path(os.environ["FAKE_NVML"]).write_text(SCRIPT)
+"""
+
+
+@pytest.fixture
+def on_a40(repository, fake_nvml, monkeypatch):
+    monkeypatch.setattr(rig, "SETTLE_S", 0.3)
+
+    def run(between: str = "") -> pytest.RunResult:
+        conftest = repository.path / "conftest.py"
+        conftest.write_text(conftest.read_text() + BETWEEN.replace("SCRIPT", repr(between)))
+        return repository.pytester.runpytest("--gpu-profile=a40", "--gpu-time-budget=0.3")
+
+    return run
+
+
+def test_row28_no_case_is_measured_on_a_lost_gpu(on_a40, repository):
+    result = on_a40("0.nvmlDeviceGetHandleByIndex_v2 = rc 15\n")
+    result.assert_outcomes(passed=1, failed=1)
+    assert repository.verdicts() == {FIRST: "new", LAST: "infra"}
+    assert repository.results()[LAST]["metrics"] == {}
+    assert repository.results()[FIRST]["telemetry"]["power_w"] == 90
+    result.stdout.fnmatch_lines(["infra: GPU 0 (*): the GPU has fallen off the bus*", "*power-cycle*"])
+
+
+def test_another_gpu_that_is_lost_stops_nothing(on_a40, repository):
+    on_a40("1.nvmlDeviceGetHandleByIndex_v2 = rc 15\n").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("between", "cause"),
+    [("0.throttle = 64\n", "hw_thermal"), (f"0.processes = {os.getppid()}:1048576\n", f"pid {os.getppid()}")],
+    ids=["row31_heat", "row34_neighbour"],
+)
+def test_a_machine_that_stays_unfit_is_waited_for_and_then_inconclusive(on_a40, repository, between, cause):
+    result = on_a40(between)
+    result.assert_outcomes(passed=1, failed=1)
+    assert repository.verdicts() == {FIRST: "new", LAST: "inconclusive"}
+    result.stdout.fnmatch_lines(["gpuperf: waiting for a fit machine: GPU 0 *", f"inconclusive: *{cause}*"])
