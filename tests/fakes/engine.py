@@ -17,6 +17,7 @@ Options, all of them strings, all optional:
     device         what it reports, default ``cpu``
     device_clock   "1": has a device clock, which reads 90 % of the scripted time
     device_ms      "2": has a device clock, which reads just this, however loaded the machine is
+    gflop          "8": work per sample that it reports
     record         file that gets the pid, and on ``orphan`` the grandchild's
 
 The output ``logits`` is ``(batch, 10)`` float32, a fixed function of the first input alone.
@@ -40,7 +41,7 @@ import numpy as np
 
 from pytest_gpuperf.engines.base import Binding, Engine, Progress
 from pytest_gpuperf.errors import ConfigError, EngineError
-from pytest_gpuperf.records import Artefact, EngineInfo, TensorSpec
+from pytest_gpuperf.records import Artefact, Cost, EngineInfo, TensorSpec
 
 if TYPE_CHECKING:
     from pytest_gpuperf.engines.base import Arrays
@@ -76,6 +77,7 @@ class FakeEngine(Engine):
             versions={"fake": "1"},
             mode={"how": options.get("how", "spin")},
             has_device_clock=options.get("device_clock") == "1" or "device_ms" in options,
+            cost=Cost(flop=float(options["gflop"]) * 1e9) if "gflop" in options else None,
         )
 
     def _bind(self, batch: Arrays) -> FakeBinding:
