@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_gpuperf import figures, stats
 from pytest_gpuperf.records import BaselineEntry, BaselineMetric, Comparison, Finding, Metric, Status, Tolerance
-from pytest_gpuperf.units import change
+from pytest_gpuperf.units import change, value
 
 Reference = Literal["live pair", "portable"]
 
@@ -97,6 +97,13 @@ def published(entry: BaselineEntry, current: Mapping[str, Metric]) -> list[Findi
         for name, base in sorted(entry.metrics.items())
         if (metric := current.get(name)) is not None
     ]
+
+
+def published_words(entry: BaselineEntry) -> str:
+    """Return what a baseline of published numbers is worth, with the numbers."""
+    numbers = ", ".join(value(metric.value, metric.unit) for _, metric in sorted(entry.metrics.items()))
+    reason = f", {entry.provenance.reason}" if entry.provenance.reason else ""
+    return f"the baseline holds published numbers only ({numbers}{reason}), which never gate"
 
 
 def _compared(

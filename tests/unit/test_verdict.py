@@ -127,11 +127,25 @@ def test_new_without_a_baseline():
     )
 
 
+def test_published_numbers_are_named():
+    published = BaselineEntry(
+        metrics={
+            "latency_avg_ms": BaselineMetric(value=42.1, unit="ms", higher="worse"),
+            "throughput_sps": BaselineMetric(value=189.0, unit="samples/s", higher="better"),
+        },
+        conditions={},
+        provenance=Provenance(kind="published", date="2026-01-13", reason="illustrative", source="an article"),
+    )
+    assert judge(entry=published).reason == (
+        "baseline: the baseline holds published numbers only (42.1 ms, 189 samples/s, illustrative), which never gate"
+    )
+
+
 def test_a_baseline_of_published_numbers_is_context():
     entry = replace(ENTRY, provenance=replace(ENTRY.provenance, kind="published"))
     result = judge(timed(latency_p50_ms=200.0), entry=entry)
     assert result.status is Status.NEW
-    assert result.reason == "baseline: the baseline holds published numbers only, which never gate"
+    assert result.reason.startswith("baseline: the baseline holds published numbers only (")
     finding = by_metric(result, "latency_p50_ms")
     assert (finding.status, finding.reference, finding.note) == (
         Status.PASSED,
