@@ -156,7 +156,9 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
         )
     volleys = measurement.saturate(candidate, seconds=rig.budget_s * (1 - LATENCY_SHARE))
     calls = sum(len(block.host_ns) for block in blocks) + sum(volley.calls for volley in volleys)
-    window = rig.sampler.window(started_ns, time.monotonic_ns(), calls=calls, batch=case.batches.batch)
+    window = rig.sampler.window(
+        started_ns, time.monotonic_ns(), calls=calls, batch=case.batches.batch, pid=candidate.pid
+    )
     return Measured(
         info=info,
         steady=steady,

@@ -29,6 +29,10 @@ def of(measured: Measured) -> dict[str, Metric]:
             figures["reference_classes"] = Metric(value=classes, unit="1", n=measured.accuracy.samples, higher="better")
     if measured.comparison is not None:
         figures[SPEED_RATIO] = speed_ratio(measured.comparison)
+    # No part of a baseline: a process that has served other cases keeps memory of theirs. Budgets bound it.
+    memory = measured.telemetry.get("worker_peak_mib")
+    if memory is not None:
+        figures["memory_mib"] = Metric(value=memory, unit="mib")
     return figures
 
 

@@ -174,7 +174,11 @@ class _Card:
         # A pid that this pid namespace does not have may be our own worker, seen from outside its container.
         if running is None or any(not Path(f"/proc/{process.pid}").exists() for process in running):
             return {}
-        return {"foreign_processes": len({process.pid for process in running} - self.pids.family())}
+        watched = {process.pid: process.usedGpuMemory for process in running if process.pid in self.pids.watched}
+        return {
+            "foreign_processes": len({process.pid for process in running} - self.pids.family()),
+            **{f"gpu_mib.{pid}": used / _MIB for pid, used in watched.items() if used is not None},
+        }
 
     def xid(self, events: Any) -> Row:
         event = self.library("nvmlEventSetWait", events, 0)
@@ -248,16 +252,15 @@ def _cgroup() -> Row:
 
 def _processes(pids: Iterable[int]) -> Row:
     page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
-    rss = cpu = 0.0
-    alive = 0
+    row: Row = {}
+    cpu = 0.0
     for pid in pids:
         # The command may hold blanks and brackets; the numbers start after the last bracket.
         fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
         if fields:
-            alive += 1
             cpu += (int(fields[11]) + int(fields[12])) / tick
-            rss += int(fields[21]) * page / _MIB
-    return {"rss_mib": rss, "process_cpu_s": cpu} if alive else {}
+            row[f"rss_mib.{pid}"] = int(fields[21]) * page / _MIB
+    return {**row, "rss_mib": sum(row.values()), "process_cpu_s": cpu} if row else {}
 
 
 def _known(values: dict[str, Any]) -> Row:

@@ -28,7 +28,8 @@ class Sampler:
     nothing that it had seen, and the measuring parent needs no thread.
     """
 
-    def __init__(self, process: subprocess.Popen[str], output: IO[str], hz: float) -> None:
+    def __init__(self, process: subprocess.Popen[str], output: IO[str], hz: float, memory: str = "rss_mib") -> None:
+        self._memory = memory
         self._process = process
         self._output = output
         self._hz = hz
@@ -65,7 +66,7 @@ class Sampler:
                 )
         except OSError as error:
             raise InfraError("the telemetry sampler cannot be started", got=str(error)) from error
-        return cls(process, output, hz)
+        return cls(process, output, hz, "gpu_mib" if device else "rss_mib")
 
     @property
     def pid(self) -> int:
@@ -86,7 +87,9 @@ class Sampler:
         except (BrokenPipeError, ValueError):
             return  # a dead sampler shows as missed samples
 
-    def window(self, started_ns: int, ended_ns: int, *, calls: int = 0, batch: int = 1) -> dict[str, float | None]:
+    def window(
+        self, started_ns: int, ended_ns: int, *, calls: int = 0, batch: int = 1, pid: int | None = None
+    ) -> dict[str, float | None]:
         """Return the telemetry between two moments of ``time.monotonic_ns``; the same names always.
 
         Waits for the sample that closes the window, three sampling periods at most.
@@ -96,6 +99,7 @@ class Sampler:
             ended_ns: its end.
             calls: inferences made in it, for ``energy_mj_per_sample``.
             batch: samples per inference.
+            pid: the watched process whose own memory is ``worker_peak_mib``: on the GPU if one is sampled, else RSS.
 
         Returns:
             Numbers by name, ``None`` where the machine does not tell (never 0 instead).
@@ -104,7 +108,8 @@ class Sampler:
         # Counters are interpolated from the nearest samples outside the window; slow ones come once a second.
         times = [row["t"] for row in self._rows]
         first, last = bisect_left(times, started_ns - _MARGIN_NS), bisect_left(times, ended_ns + _MARGIN_NS)
-        values = window.summarise(self._rows[first:last], started_ns, ended_ns, hz=self._hz)
+        memory = f"{self._memory}.{pid}"
+        values = window.summarise(self._rows[first:last], started_ns, ended_ns, hz=self._hz, memory=memory)
         energy, samples = values["energy_j"], calls * batch
         return {**values, "energy_mj_per_sample": None if energy is None or not samples else 1000 * energy / samples}
 

@@ -26,7 +26,9 @@ _MEANS = ("gpu_utilisation_pct", "memory_bus_pct", "memory_used_mib", "memory_re
           "load", "cpu_frequency_mhz")  # fmt: skip
 
 
-def summarise(rows: Sequence[Row], started_ns: int, ended_ns: int, *, hz: float) -> dict[str, float | None]:
+def summarise(
+    rows: Sequence[Row], started_ns: int, ended_ns: int, *, hz: float, memory: str = ""
+) -> dict[str, float | None]:
     """Return the telemetry of one measuring window.
 
     Args:
@@ -35,6 +37,7 @@ def summarise(rows: Sequence[Row], started_ns: int, ended_ns: int, *, hz: float)
         started_ns: begin of the window, by ``time.monotonic_ns``.
         ended_ns: its end.
         hz: the rate that the sampler was asked for.
+        memory: the value that holds one process's own memory in MiB.
 
     Returns:
         The same names always; ``None`` = unavailable.
@@ -78,6 +81,7 @@ def summarise(rows: Sequence[Row], started_ns: int, ended_ns: int, *, hz: float)
         "cpu_steal_pct": _share(ticks, counted("cpu_steal_ticks")),
         "cgroup_throttled_ms": counted("cgroup_throttled_us", 1e-3),
         "process_cpu_s": counted("process_cpu_s"),
+        "worker_peak_mib": _extreme(inside, memory, max),
         "rss_peak_mib": _extreme(inside, "rss_mib", max),
         "rss_growth_mib": _growth(inside, "rss_mib"),
     }

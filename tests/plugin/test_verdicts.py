@@ -98,6 +98,13 @@ def test_faster_engine_is_improved_and_green(repository):
     assert repository.verdicts()[SLOW] == "improved"
 
 
+def test_memory_over_its_budget_fails(repository):
+    repository.budget("Budget(max_memory_mib=1)")
+
+    repository.run("-k", "fast").assert_outcomes(failed=1)
+    assert repository.verdicts() == {FAST: "over_budget"}
+
+
 def test_improved_can_be_made_to_fail(repository):
     repository.approve()
     repository.script("slow", device_ms="1")

@@ -141,8 +141,9 @@ def test_cpu_twin():
         while time.process_time() - began_cpu < 1.5:  # long enough for the load, which is read once a second
             sum(range(1000))
         ended, used = time.monotonic_ns(), time.process_time() - began_cpu
-        summary = sampler.window(started, ended)
+        summary = sampler.window(started, ended, pid=os.getpid())
     assert summary["rss_peak_mib"] > 64
+    assert summary["worker_peak_mib"] == summary["rss_peak_mib"]
     assert summary["process_cpu_s"] == pytest.approx(used, abs=0.25)
     assert 0 < summary["cpu_busy_pct"] <= 100
     assert summary["load"] >= 0
@@ -159,6 +160,21 @@ def test_stopping_twice_is_harmless_and_keeps_the_rows():
     assert not sampler.is_alive
     sampler.watch([1])
     assert sampler.window(0, time.monotonic_ns())["samples"] >= 0
+
+
+def test_memory_of_one_process_among_several():
+    sampled = rows(5, **{"gpu_mib.7": lambda t: 100 + t, "gpu_mib.8": lambda _: 900})
+    assert window.summarise(sampled, 0, 4 * S, hz=1, memory="gpu_mib.7")["worker_peak_mib"] == pytest.approx(100.4)
+    assert window.summarise(sampled, 0, 4 * S, hz=1, memory="gpu_mib.9")["worker_peak_mib"] is None
+
+
+def test_a_budget_of_memory_is_judged_by_the_workers_own(fake_nvml):
+    fake_nvml.write(f"processes = {os.getpid()}:1073741824 1:2147483648")
+    with Sampler.start([os.getpid()], "GPU-00000000-aaaa-bbbb-cccc-dddddddddddd") as sampler:
+        deadline = time.monotonic() + 20
+        while (values := sampler.window(0, time.monotonic_ns(), pid=os.getpid()))["worker_peak_mib"] is None:
+            assert time.monotonic() < deadline
+    assert values["worker_peak_mib"] == 1024
 
 
 def test_family_includes_children():
