@@ -33,6 +33,18 @@ def percentile(values: Sequence[float], q: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (rank - below)
 
 
+def quantiles(values: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return the values at ``count`` equally spaced ranks, the smallest first and the largest last.
+
+    Raises:
+        ValueError: no values, or fewer than two ranks.
+    """
+    if count < 2:  # noqa: PLR2004 - both ends
+        raise ValueError(f"need at least 2 quantiles, got {count}")
+    ordered = sorted(values)
+    return tuple(percentile(ordered, rank / (count - 1)) for rank in range(count))
+
+
 def median(values: Sequence[float]) -> float:
     """Return the middle value, or the mean of the two middle values."""
     return percentile(values, 0.5)

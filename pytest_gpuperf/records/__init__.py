@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from pytest_gpuperf.records.artefact import Artefact, Cost, EngineInfo, Fingerprint, TensorSpec
     from pytest_gpuperf.records.baseline import BaselineEntry, BaselineMetric, Differences, Provenance, Tolerance
     from pytest_gpuperf.records.request import BatchSpec, Budget, EngineSpec, Model
-    from pytest_gpuperf.records.sample import AccuracyDelta, Block, Comparison, Higher, Measured, Metric, Steady, Volley
+    from pytest_gpuperf.records.sample import (
+        AccuracyDelta,
+        Block,
+        Comparison,
+        Higher,
+        Measured,
+        Metric,
+        Steady,
+        Timeline,
+        Volley,
+    )
     from pytest_gpuperf.records.status import Status
-    from pytest_gpuperf.records.verdict import CaseResult, Finding, Physics, Trend, Verdict
+    from pytest_gpuperf.records.verdict import CaseResult, Finding, Layer, Physics, Trend, Verdict
 
 __all__ = [
     "AccuracyDelta",
@@ -38,6 +48,7 @@ __all__ = [
     "Finding",
     "Fingerprint",
     "Higher",
+    "Layer",
     "Measured",
     "Metric",
     "Model",
@@ -46,6 +57,7 @@ __all__ = [
     "Status",
     "Steady",
     "TensorSpec",
+    "Timeline",
     "Tolerance",
     "Trend",
     "Verdict",
@@ -81,12 +93,14 @@ _NAMES = {
         "Measured",
         "Metric",
         "Steady",
+        "Timeline",
         "Volley",
     ),
     "status": ("Status",),
     "verdict": (
         "CaseResult",
         "Finding",
+        "Layer",
         "Physics",
         "Status",
         "Trend",

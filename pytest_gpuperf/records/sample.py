@@ -125,10 +125,26 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """Gauges over a measuring window, coarse enough to draw.
+
+    Attributes:
+        seconds: length of the window.
+        gauges: name → means over equal parts of it, oldest first; ``None`` where nothing was sampled.
+    """
+
+    seconds: float
+    gauges: dict[str, tuple[float | None, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """All that one case's run gave, before anything is judged.
 
-    ``samples`` holds one value per process for each figure that varies between processes.
+    Attributes:
+        samples: one value per process for each figure that varies between processes.
+        distribution: latencies in ms at equally spaced ranks, the smallest first and the largest last.
+        timeline: of the telemetry; of the last process where there were several, as is the distribution.
     """
 
     info: EngineInfo
@@ -140,3 +156,5 @@ class Measured:
     notes: tuple[str, ...] = ()
     telemetry: dict[str, float | None] = field(default_factory=dict)
     samples: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    distribution: tuple[float, ...] = ()
+    timeline: Timeline | None = None

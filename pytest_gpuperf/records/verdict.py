@@ -79,6 +79,16 @@ class Trend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer of the engine beside the same one of what it is compared with; ``None`` where a side lacks it."""
+
+    name: str
+    measured_ms: float | None
+    reference_ms: float | None
+    difference_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
     """One case from end to end, as the reports, the journal and the pending files need it.
 
@@ -90,6 +100,7 @@ class CaseResult:
             or ``none``; ``why_not_better`` says what kept the case from the next better one.
         physics: against the GPU's limits, where the server profile names them.
         trend: over accepted runs, where there are any.
+        layers: where the time went, the largest difference first; empty unless it was asked for.
         path, line: where the test stands (relative to rootdir, counted from 1; 0 = unknown), for annotations.
     """
 
@@ -110,3 +121,4 @@ class CaseResult:
     line: int = 0
     physics: Physics | None = None
     trend: Trend | None = None
+    layers: tuple[Layer, ...] = ()

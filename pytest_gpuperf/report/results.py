@@ -24,11 +24,13 @@ from pytest_gpuperf.records import (
     EngineInfo,
     Finding,
     Fingerprint,
+    Layer,
     Measured,
     Metric,
     Physics,
     Status,
     Steady,
+    Timeline,
     Trend,
     Verdict,
 )
@@ -51,8 +53,20 @@ OF_CASE = (
     "line",
     "physics",
     "trend",
+    "layers",
 )
-OF_MEASURED = ("accuracy", "comparison", "conditions", "telemetry", "steady", "info", "notes", "samples")
+OF_MEASURED = (
+    "accuracy",
+    "comparison",
+    "conditions",
+    "telemetry",
+    "steady",
+    "info",
+    "notes",
+    "samples",
+    "distribution",
+    "timeline",
+)
 # What ``null`` means where a number must stand: an open interval, an effect that no number of pairs would have shown.
 OPEN = {
     "comparison": {"ratio": math.nan, "lower": math.nan, "upper": math.inf, "mde_pct": math.inf},
@@ -112,6 +126,9 @@ class Case:
     line: int = 0
     physics: Physics | None = None
     trend: Trend | None = None
+    layers: tuple[Layer, ...] = ()
+    distribution: tuple[float, ...] = ()
+    timeline: Timeline | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,3 +177,13 @@ def test_spending_spends_all_and_no_more(first, more):
 def test_mcnemar_by_hand(b, c, expected):
     assert stats.mcnemar(b, c) == pytest.approx(expected)
     assert stats.mcnemar(c, b) == pytest.approx(expected)
+
+
+def test_quantiles_are_equally_spaced_and_hold_both_ends():
+    assert stats.quantiles([3.0, 1.0, 2.0, 5.0, 4.0], 3) == (1.0, 3.0, 5.0)
+    assert stats.quantiles([7.0], 4) == (7.0,) * 4
+
+
+def test_one_quantile_has_no_two_ends():
+    with pytest.raises(ValueError, match="need at least 2 quantiles, got 1"):
+        stats.quantiles([1.0], 1)

@@ -20,7 +20,7 @@ from pytest_gpuperf.records import CaseResult, Finding, Metric
 from pytest_gpuperf.report import cells
 from pytest_gpuperf.report.curve import curves
 from pytest_gpuperf.report.failure import name
-from pytest_gpuperf.report.html import svg
+from pytest_gpuperf.report.html import svg, traces
 from pytest_gpuperf.report.merge import Table
 from pytest_gpuperf.report.order import GREEN, counts, worst_first
 from pytest_gpuperf.report.results import Results
@@ -31,6 +31,8 @@ LIMIT_BYTES = 300_000
 CHART_SHARE = 0.4
 # Headings and notes that stand around charts and details.
 FRAME_BYTES = 1_000
+# Of a case's layers, those that differ most.
+MOST_LAYERS = 10
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ def _environment() -> Environment:
         "counts": counts,
         "curves": svg.curves,
         "green": GREEN,
+        "most_layers": MOST_LAYERS,
         "name": name,
+        "traces": traces.charts,
         "units": units,
         "version": __version__,
     }

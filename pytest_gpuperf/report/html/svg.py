@@ -23,6 +23,8 @@ BAD, GOOD = "#d64545", "#2f9e6e"
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 76, 12, 40
 SMALL = 150
+# A ceiling that is farther above the points than this would flatten the curve: it is told in words instead.
+CEILING_ROOM = 3.0
 
 
 def interval(finding: Finding | None) -> Markup:
@@ -66,7 +68,8 @@ def curves(title: str, lines: Sequence[Curve]) -> Markup:
     points = [point for line in lines for point in line.points]
     ceilings = [line.ceiling_sps for line in lines if line.ceiling_sps]
     wide = _round_up(max(point.latency_ms for point in points))
-    high = _round_up(max([*(point.throughput_sps for point in points), *ceilings]))
+    best = max(point.throughput_sps for point in points)
+    high = _round_up(max([best, *(ceiling for ceiling in ceilings if ceiling <= CEILING_ROOM * best)]))
 
     def x(latency_ms: float) -> str:
         return f"{LEFT + (WIDTH - LEFT - RIGHT) * latency_ms / wide:.0f}"
@@ -104,7 +107,7 @@ def _line(line: Curve, hue: str, x: Scale, y: Scale) -> Markup:
     places = [(x(point.latency_ms), y(point.throughput_sps), point.batch) for point in line.points]
     path = "M" + "L".join(f"{across} {up}" for across, up, _ in places)
     parts = [Markup('<path d="{}" stroke="{}" stroke-width="2" fill="none"/>').format(path, hue)]
-    if line.ceiling_sps:
+    if line.ceiling_sps and float(y(line.ceiling_sps)) >= TOP:
         parts.append(
             Markup('<path d="M{} {}H{}" stroke="{}" stroke-dasharray="6 4"/>').format(
                 LEFT, y(line.ceiling_sps), WIDTH - RIGHT, hue
@@ -131,7 +134,8 @@ def _in_words(line: Curve) -> str:
         f"batch {point.batch} {cells.number(point.latency_ms, 'ms')} {cells.number(point.throughput_sps, 'sps')}"
         for point in line.points
     )
-    return told + (f", knee at batch {line.knee}" if line.knee else "")
+    told += f", knee at batch {line.knee}" if line.knee else ""
+    return told + (f", ceiling {cells.number(line.ceiling_sps, 'sps')}" if line.ceiling_sps else "")
 
 
 def _tick(value: float) -> str:

@@ -22,12 +22,14 @@ from pytest_gpuperf.records import (
     EngineInfo,
     Finding,
     Fingerprint,
+    Layer,
     Measured,
     Metric,
     Physics,
     Status,
     Steady,
     TensorSpec,
+    Timeline,
     Trend,
     Verdict,
 )
@@ -65,6 +67,14 @@ def make_measured(batch: int = 8, p50_ms: float = 0.547, **changes: object) -> M
             ratio=0.125, lower=0.1225, upper=0.1275, pairs=24, unit="block pair", mde_pct=2.1, seconds=11.0
         ),
         conditions={"precision": "fp16", "batch": str(batch), "driver": "580.95"},
+        distribution=tuple(round(p50_ms * (0.9 + 0.02 * rank + 0.5 * (rank == 10)), 4) for rank in range(11)),
+        timeline=Timeline(
+            seconds=12.0,
+            gauges={
+                "gpu_utilisation_pct": (80.0, 93.0, None, 95.0, 94.0),
+                "power_w": (250.0, 310.5, 312.0, 311.0, None),
+            },
+        ),
         telemetry={"gpu_utilisation_pct": 93.0, "memory_used_mib": 2048.0, "power_w": 310.5, "sm_clock_mhz": None},
     )
     return dataclasses.replace(measured, **changes)
@@ -112,6 +122,7 @@ def make_trend() -> Trend:
     return Trend(
         metric="latency_p50_ms",
         points=(("2026-11-01", 0.40), ("2026-11-08", 0.41), ("2026-11-15", 0.425)),
+        change_points=(2,),
         drift="latency_p50_ms is 6.2 % worse than on 2026-11-01, in 2 steps",
     )
 
@@ -137,6 +148,10 @@ def make_regressed() -> CaseResult:
     )
     return make_case(
         verdict=verdict,
+        layers=(
+            Layer(name="conv1/fused_bn", measured_ms=0.142, reference_ms=0.084, difference_ms=0.058),
+            Layer(name="reformat", measured_ms=0.011, reference_ms=None, difference_ms=0.011),
+        ),
         differences=Differences(
             mismatched={}, widening={"driver": ("575.51", "580.95")}, recorded={"host": ("a", "b")}
         ),
