@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_gpuperf import baselines, history
+from pytest_gpuperf import baselines, history, profiles, roofline
 from pytest_gpuperf.baselines import Suite
 from pytest_gpuperf.errors import ConfigError
 
@@ -45,10 +45,14 @@ def _suites(root: Path, profile: str | None) -> Iterator[tuple[Path, Suite]]:
 
 def _show(suite: Suite) -> None:
     print(f"{suite.profile}/{suite.suite}")  # noqa: T201
+    known = suite.profile in profiles.known()
+    flags = roofline.published(suite.entries, profiles.load(suite.profile), {}) if known else {}
     for case_id, entry in sorted(suite.entries.items()):
         origin = entry.provenance
         by = f" by {origin.approver}" if origin.approver else ""
         print(f"  {case_id}  {origin.kind} {origin.date}{by}: {origin.reason or origin.source}")  # noqa: T201
+        for flag in flags.get(case_id, ()):
+            print(f"    cannot be right: {flag.text}")  # noqa: T201
 
 
 def _move(found: list[tuple[Path, Suite]], old: str, new: str) -> None:

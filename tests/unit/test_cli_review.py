@@ -247,6 +247,14 @@ def test_list_shows_every_entry(checkout, capsys):
     assert capsys.readouterr().out == f"a40/resnet50\n  {CASE}  measured 2026-11-01: first\n"
 
 
+def test_list_flags_published_numbers_that_cannot_be_right(capsys):
+    assert gpuperf("baseline", "--baselines", str(Path(__file__).parents[2] / "baselines"), "list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    flags = [line.strip() for line in lines if "cannot be right" in line]
+    assert sum("GPUs were not measured" in flag for flag in flags) == 11
+    assert sum("is not samples/s" in flag for flag in flags) == 2
+
+
 def test_mv_takes_the_entry_and_its_past_along(checkout, capsys):
     gpuperf("accept", "--all", "--reason", "r")
     assert gpuperf("baseline", "mv", CASE, "suites/vision/test_resnet50.py::test_half[8]") == 0
