@@ -14,6 +14,7 @@ from typing import IO
 
 from pytest_gpuperf import window
 from pytest_gpuperf.errors import InfraError
+from pytest_gpuperf.records import Timeline
 
 GPU_HZ = 20.0
 #: On a CPU the sampler shares the cores that are being measured, so it reads less often.
@@ -106,12 +107,19 @@ class Sampler:
         """
         self._await(ended_ns)
         # Counters are interpolated from the nearest samples outside the window; slow ones come once a second.
-        times = [row["t"] for row in self._rows]
-        first, last = bisect_left(times, started_ns - _MARGIN_NS), bisect_left(times, ended_ns + _MARGIN_NS)
+        rows = self._between(started_ns - _MARGIN_NS, ended_ns + _MARGIN_NS)
         memory = f"{self._memory}.{pid}"
-        values = window.summarise(self._rows[first:last], started_ns, ended_ns, hz=self._hz, memory=memory)
+        values = window.summarise(rows, started_ns, ended_ns, hz=self._hz, memory=memory)
         energy, samples = values["energy_j"], calls * batch
         return {**values, "energy_mj_per_sample": None if energy is None or not samples else 1000 * energy / samples}
+
+    def timeline(self, started_ns: int, ended_ns: int) -> Timeline:
+        """Return the gauges between two moments, to draw; what was not sampled by now is not waited for."""
+        return window.timeline(self._between(started_ns, ended_ns), started_ns, ended_ns)
+
+    def _between(self, started_ns: int, ended_ns: int) -> list[dict[str, float]]:
+        times = [row["t"] for row in self._rows]
+        return self._rows[bisect_left(times, started_ns) : bisect_left(times, ended_ns)]
 
     def stop(self) -> None:
         """End the process; stopping twice is harmless."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from pytest_gpuperf.health import POWER_CAP, THROTTLES
+from pytest_gpuperf.records import Timeline
 
 Row = Mapping[str, float]
 
@@ -19,6 +20,9 @@ LANE_GBS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 #: Means over fewer than four fifths of the expected samples say nothing.
 MAX_MISSED_PCT = 20.0
 _SHORTEST_S = 0.5
+#: What a timeline shows, and in how many points at most: a chart is some hundred pixels wide.
+TIMELINE = ("gpu_utilisation_pct", "power_w", "memory_used_mib", "sm_clock_mhz", "load", "cpu_frequency_mhz", "rss_mib")
+TIMELINE_POINTS = 60
 _MIB = 1024 * 1024
 
 _MEANS = ("gpu_utilisation_pct", "memory_bus_pct", "memory_used_mib", "memory_reserved_mib", "sm_clock_mhz",
@@ -85,6 +89,25 @@ def summarise(
         "rss_peak_mib": _extreme(inside, "rss_mib", max),
         "rss_growth_mib": _growth(inside, "rss_mib"),
     }
+
+
+def timeline(rows: Sequence[Row], started_ns: int, ended_ns: int) -> Timeline:
+    """Return the gauges of :data:`TIMELINE` that were sampled at all, as means over equal parts of the window."""
+    inside = [row for row in rows if started_ns <= row["t"] < ended_ns]
+    parts = min(TIMELINE_POINTS, len(inside))
+    slots: list[list[Row]] = [[] for _ in range(parts)]
+    for row in inside:
+        slots[int(parts * (row["t"] - started_ns) / (ended_ns - started_ns))].append(row)
+    gauges = {name: tuple(_point(slot, name) for slot in slots) for name in TIMELINE}
+    known = {name: points for name, points in gauges.items() if any(point is not None for point in points)}
+    return Timeline(seconds=(ended_ns - started_ns) / 1e9, gauges=known)
+
+
+def _point(rows: Sequence[Row], name: str) -> float | None:
+    mean = _mean(rows, "power_mw") if name == "power_w" else _mean(rows, name)
+    if mean is None:
+        return None
+    return float(f"{mean / 1000 if name == 'power_w' else mean:.4g}")
 
 
 def counter_change(rows: Sequence[Row], name: str, started_ns: int, ended_ns: int) -> float | None:
