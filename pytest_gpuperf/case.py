@@ -17,6 +17,7 @@ from pytest_gpuperf import (
     replicas,
     roofline,
     standing,
+    stats,
     verdict,
 )
 from pytest_gpuperf.errors import GpuPerfError, InfraError, OutputError
@@ -25,15 +26,17 @@ from pytest_gpuperf.records import CaseResult, Differences, Measured, Status, Ve
 from pytest_gpuperf.rig import LATENCY_SHARE, expected_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from pytest_gpuperf.health import Problem
-    from pytest_gpuperf.records import BaselineEntry, BatchSpec, Budget, EngineSpec
+    from pytest_gpuperf.records import BaselineEntry, BatchSpec, Block, Budget, EngineSpec
     from pytest_gpuperf.rig import Arrays, Rig
     from pytest_gpuperf.worker.client import Worker
 
 #: How often a case is measured where heat or another program disturbed it.
 ATTEMPTS = 2
+#: Points of a case's latency distribution in the reports.
+QUANTILES = 41
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +158,10 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
             candidate, reference, rule=rule, rng=rig.rng, expected=expected, between=between
         )
     volleys = measurement.saturate(candidate, seconds=rig.budget_s * (1 - LATENCY_SHARE))
+    ended_ns = time.monotonic_ns()
     calls = sum(len(block.host_ns) for block in blocks) + sum(volley.calls for volley in volleys)
     window = rig.sampler.window(
-        started_ns, time.monotonic_ns(), calls=calls, batch=case.batches.batch, pid=candidate.pid
+        started_ns, ended_ns, calls=calls, batch=case.batches.batch, pid=candidate.pid
     )
     return Measured(
         info=info,
@@ -167,7 +171,15 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
         comparison=compared,
         conditions=circumstances,
         telemetry=window,
+        distribution=_distribution(blocks, clock),
+        timeline=rig.sampler.timeline(started_ns, ended_ns),
     )
+
+
+def _distribution(blocks: Sequence[Block], clock: Clock) -> tuple[float, ...]:
+    """Return the latencies' quantiles in ms, to draw."""
+    values = [ns / 1e6 for block in blocks for ns in (block.device_ns if clock == "device" else block.host_ns)]
+    return tuple(float(f"{value:.5g}") for value in stats.quantiles(values, QUANTILES))
 
 
 def check_health(problems: Collection[Problem]) -> None:
