@@ -68,11 +68,14 @@ def _models(path: Path, wanted: list[str] | None) -> list[Model]:
 
 def _add_graphs(writer: Writer, model: Model, precisions: list[str] | tuple[str, ...], cache: Path) -> None:
     from pytest_gpuperf import convert
+    from pytest_gpuperf.convert import cost
     from pytest_gpuperf.convert.cache import Cache
 
     for precision in precisions:
         artefact = convert.prepare(model, kind="tensorrt", precision=precision, cache=Cache(cache), progress=_say)
         writer.add_file(f"onnx/{model.name}/{precision}", Path(artefact.path))
+        if counted := cost.known(artefact, cache=Cache(cache), progress=_say):
+            writer.add_cost(model.name, precision, counted)
 
 
 def _add_data(writer: Writer, model: Model, args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ checked, arrays are plain ``.npz`` without pickles, and engines are never carrie
 deflates is stored deflated, which halves an INT8 network of convolutions: its weights are INT8 numbers times a
 scale, written as FP32.
 
-Members by name: ``onnx/<model>/<precision>`` · ``inputs/<model>/<samples>/<seed>``, ``labels/…`` alike ·
+Members by name: ``onnx/<model>/<precision>``, ``cost/…`` alike · ``inputs/<model>/<samples>/<seed>``, ``labels/…`` ·
 ``calibration/<model>/<samples>`` · ``reference/<model>/<samples>/<seed>``, TensorFlow's FP32 outputs for these inputs.
 """
 
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpuperf import files
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import Artefact
+from pytest_gpuperf.records import Artefact, Cost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,6 +78,14 @@ class Writer:
     def add_file(self, name: str, path: Path) -> None:
         """Add a file's content as member ``name``."""
         self._add(name, path.read_bytes())
+
+    def add_cost(self, model: str, precision: str, cost: Cost) -> None:
+        """Add what a sample costs."""
+        import numpy as np
+
+        self.add_arrays(
+            f"cost/{model}/{precision}", {"cost": np.array([cost.flop, cost.weight_bytes, cost.activation_bytes])}
+        )
 
     def add_arrays(self, name: str, arrays: Arrays) -> None:
         """Add named numeric arrays as member ``name``; objects would need pickle, which is never read."""
@@ -158,6 +166,14 @@ class Bundle:
                 files.write_bytes(path, self._content(name))
         recipe = {"model": model, "precision": precision, "bundle": name}
         return Artefact(kind="onnx", path=str(path.absolute()), sha256=member.sha256, recipe=recipe)
+
+    def cost(self, model: str, precision: str) -> Cost | None:
+        """Return what a sample costs, ``None`` where the bundle does not say; the server need not read graphs."""
+        name = f"cost/{model}/{precision}"
+        if name not in self:
+            return None
+        flop, weight_bytes, activation_bytes = self.arrays(name)["cost"].tolist()
+        return Cost(flop=flop, weight_bytes=weight_bytes, activation_bytes=activation_bytes)
 
     def arrays(self, name: str) -> dict[str, NDArray[np.generic]]:
         """Return the arrays of member ``name``; raises :class:`ConfigError` as :meth:`artefact` does."""

@@ -132,8 +132,12 @@ class Server:
         if artefact.kind != "onnx":
             return None
         from pytest_gpuperf.convert import cost
+        from pytest_gpuperf.convert.bundle import Bundle
         from pytest_gpuperf.convert.cache import Cache
 
+        spec = request.spec
+        if request.bundle and (told := Bundle(Path(request.bundle)).cost(spec.model.name, spec.precision)):
+            return told
         return cost.known(artefact, cache=Cache(Path(request.cache)), progress=self._progress)
 
     def _unbind(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_gpuperf.convert.bundle import MANIFEST, Bundle, Writer
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import BatchSpec
+from pytest_gpuperf.records import BatchSpec, Cost
 
 GRAPH = np.random.default_rng(0).bytes(2560)
 ARRAYS = {"images": np.arange(12, dtype=np.float32).reshape(3, 4), "labels": np.array([1, 2, 3])}
@@ -36,6 +36,14 @@ def test_what_goes_in_comes_out(folder, tmp_path):
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(arrays[name], array)
         assert arrays[name].dtype == array.dtype
+
+
+def test_a_graph_comes_with_what_a_sample_costs(tmp_path):
+    counted = Cost(flop=7_715_946_496.0, weight_bytes=51_060_944.0, activation_bytes=21_176_272.0)
+    with Writer(tmp_path / "bundle") as writer:
+        writer.add_cost("net", "fp16", counted)
+    assert Bundle(tmp_path / "bundle").cost("net", "fp16") == counted
+    assert Bundle(tmp_path / "bundle").cost("net", "int8") is None
 
 
 def test_no_piece_is_larger_than_allowed(folder):
