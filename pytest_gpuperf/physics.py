@@ -17,6 +17,8 @@ FlagKind = Literal["faster than the ceiling", "unit error", "no batching", "GPUs
 
 #: A single stream keeps one call in flight; means and clocks leave this much room around it.
 ONE_CALL = 0.1
+#: Batches/s are less than samples/s by this factor at least before a disturbance cannot explain it.
+TELLING_BATCH = 4
 #: More samples per second that a larger batch must bring as long as the GPU is nearly idle.
 MIN_BATCH_GAIN = 1.10
 #: Below this share of the peak a GPU is nearly idle; above, a larger batch has little left to gain.
@@ -49,6 +51,7 @@ class Row:
         latency_ms: of one call with one in flight, ``None`` where not given.
         throughput_sps: samples per second of all ``peaks.gpus`` together.
         cost: of one sample, with its true number of tokens; ``None`` if unknown.
+        is_measured: here, latency and throughput in separate runs, which a busy machine pulls apart.
     """
 
     series: str
@@ -57,6 +60,7 @@ class Row:
     latency_ms: float | None = None
     cost: Cost | None = None
     peaks: Peaks | None = None
+    is_measured: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +143,8 @@ def _unit(row: Row) -> Flag | None:
     one_stream = row.batch / row.latency_ms * 1e3
     per_call = row.throughput_sps * row.latency_ms / 1e3
     is_per_call = abs(per_call - 1) <= ONE_CALL
+    if row.is_measured and not (is_per_call and row.batch >= TELLING_BATCH):
+        return None
     guess = "it is batches/s" if is_per_call else f"nor is it the {1e3 / row.latency_ms:.1f} batches/s"
     text = (
         f"{row.throughput_sps:g} is not samples/s: batch {row.batch} in {row.latency_ms:g} ms is {one_stream:.1f} "

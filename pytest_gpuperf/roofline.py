@@ -112,6 +112,7 @@ def _row(series: str, measured: Measured, batch: int, profile: ServerProfile, co
         latency_ms=latency.value if latency is not None and not measured.info.has_device_clock else None,
         cost=cost,
         peaks=peaks(profile, precision or measured.info.precision),
+        is_measured=True,
     )
 
 

@@ -141,6 +141,13 @@ def test_batches_per_second_and_no_batching_are_flagged():
     assert many[0].startswith("12.7 is not samples/s: batch 64 in 78.5 ms")
 
 
+@pytest.mark.parametrize(("batch", "sps"), [(1, 400.0), (2, 500.0), (8, 4000.0)])
+def test_a_busy_machine_accuses_nobody(batch, sps):
+    """One call takes 2 ms, and the throughput run was disturbed."""
+    (found,) = roofline.examine([case(batch, sps, 2.0)], A40, {})
+    assert not [flag for flag in found.physics.flags if "is not samples/s" in flag]
+
+
 def test_other_options_are_another_series():
     cases = [case(1, 80.0, graph="on"), case(8, 81.0, graph="off")]
     assert [found.physics.flags for found in roofline.examine(cases, A40, {})] == [(), ()]
