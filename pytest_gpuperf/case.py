@@ -116,7 +116,10 @@ def attempt(case: Case, rig: Rig, entry: BaselineEntry | None) -> tuple[list[Mea
         problems = rig.settle()
         check_health(problems)
         runs = [measure(case, rig, entry) for _ in range(rig.processes)]
-        problems += incidents.watch(runs[-1].telemetry, where=rig.gpu_uuid or "host")
+        found = incidents.watch(runs[-1].telemetry, where=rig.gpu_uuid or "host")
+        notes = tuple(f"{problem.cause}; {problem.next_step}" for problem in found if problem.status is None)
+        runs[-1] = replace(runs[-1], notes=(*runs[-1].notes, *notes))
+        problems += found
         check_health(problems)
         if health.worst(problems) is None:
             break

@@ -89,7 +89,3 @@ def _grown(window: Mapping[str, float], _: Collection[str]) -> Iterator[tuple[St
         growth, peak = window.get(key, 0.0), window.get(key.replace("growth", "peak"), 0.0)
         if growth > 32 and growth > 0.02 * peak:  # noqa: PLR2004 - above allocator steps, and 2 %
             yield None, "MEMORY_GROWTH", f"{name} grew by {growth:.0f} MiB while the case ran: a leak?", "run it longer"
-    fragmented = window.get("memory_fragmented_mib", 0.0)
-    if fragmented > 0.25 * window.get("memory_peak_mib", float("inf")):
-        cause = f"{fragmented:.0f} MiB are reserved by the allocator and not used: fragmentation"
-        yield None, "FRAGMENTATION", cause, "fix shapes, or let the allocator grow in steps"

@@ -84,3 +84,11 @@ def test_a_machine_that_stays_unfit_is_waited_for_and_then_inconclusive(on_a40, 
     result.assert_outcomes(passed=1, failed=1)
     assert repository.verdicts() == {FIRST: "new", LAST: "inconclusive"}
     result.stdout.fnmatch_lines(["gpuperf: waiting for a fit machine: GPU 0 *", f"inconclusive: *{cause}*"])
+
+
+def test_a_leak_on_the_gpu_is_called_out(on_a40, repository, fake_nvml):
+    fake_nvml.write("used = ramp 100000000 500000000")
+    on_a40("used = ramp 100000000 500000000\n").assert_outcomes(passed=2)
+    (note,) = (note for note in repository.results()[FIRST]["notes"] if "grew" in note)  # this host may be noisy
+    assert note.startswith("GPU memory grew by ")
+    assert note.endswith("while the case ran: a leak?; run it longer")
