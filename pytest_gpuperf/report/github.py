@@ -10,6 +10,11 @@ from pytest_gpuperf.report.annotations import lines
 from pytest_gpuperf.report.results import Results
 
 
+def is_here(environ: Mapping[str, str]) -> bool:
+    """Whether this is a GitHub Actions job."""
+    return environ.get("GITHUB_ACTIONS") == "true"
+
+
 def publish(results: Sequence[Results], *, environ: Mapping[str, str], write_line: Callable[[str], object]) -> None:
     """Publish results where a GitHub Actions job shows them; elsewhere do nothing.
 
@@ -21,7 +26,7 @@ def publish(results: Sequence[Results], *, environ: Mapping[str, str], write_lin
     Raises:
         OSError: the summary cannot be written.
     """
-    if environ.get("GITHUB_ACTIONS") != "true":
+    if not is_here(environ):
         return
     for line in lines([case for result in results for case in result.cases]):
         write_line(line)

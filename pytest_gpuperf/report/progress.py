@@ -8,13 +8,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pytest_gpuperf import units
 from pytest_gpuperf.report.terminal import cut, printable
 
+if TYPE_CHECKING:
+    from pytest_gpuperf.measurement import Sampler
+    from pytest_gpuperf.records import Block, Volley
+
 REFRESH_S = 0.1
 QUIET_S = 15.0
 CLEAR = "\r\x1b[K"
+
+
+class Watched:
+    """A measuring process that ticks before each block, so that what times it need not know of progress."""
+
+    def __init__(self, sampler: Sampler, progress: Progress) -> None:
+        self._sampler = sampler
+        self._progress = progress
+
+    def measure(self, *, seconds: float, max_calls: int) -> Block:
+        """Time calls, one in flight."""
+        self._progress.tick()
+        return self._sampler.measure(seconds=seconds, max_calls=max_calls)
+
+    def volley(self, *, in_flight: int, seconds: float) -> Volley:
+        """Keep ``in_flight`` calls outstanding."""
+        self._progress.tick()
+        return self._sampler.volley(in_flight=in_flight, seconds=seconds)
 
 
 class Progress:
@@ -55,6 +78,13 @@ class Progress:
             self.tick()
         else:
             self._line("")
+
+    def turn(self, phase: str, *, expected_s: float | None = None) -> None:
+        """Go on to another phase of the case; in CI that is no line of its own."""
+        self._phase, self._expected_s, self._started_s = phase, expected_s, self._clock()
+        if self._live:
+            self._shown_s = float("-inf")
+            self.tick()
 
     def tick(self, detail: str = "") -> None:
         """Say that work goes on; cheap, and safe to call after every block of calls."""

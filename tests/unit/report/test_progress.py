@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_gpuperf.report.progress import CLEAR, Progress
+from pytest_gpuperf.report.progress import CLEAR, Progress, Watched
 
 
 class Clock:
@@ -91,3 +91,34 @@ def test_messages_stay_and_the_status_line_goes(clock, written):
     assert written[1:] == [CLEAR, "gpuperf: damaged cache entry: rebuilt\n"]
     progress.clear()
     assert len(written) == 3
+
+
+def test_another_phase_counts_anew_and_is_no_line_in_ci(clock, written):
+    live, quiet = Progress(written.append, live=True, clock=clock), []
+    live.start("test_a", "measuring")
+    clock.now_s += 3.0
+    live.turn("timing", expected_s=20.0)
+    assert written[-1] == CLEAR + "gpuperf test_a | timing | 20 s left"
+    ci = Progress(quiet.append, live=False, clock=clock)
+    ci.start("test_a", "measuring")
+    ci.turn("timing", expected_s=20.0)
+    assert quiet == ["gpuperf: test_a: measuring\n"]
+
+
+def test_a_watched_process_ticks_before_each_block(clock, written):
+    class Process:
+        def measure(self, *, seconds, max_calls):
+            clock.now_s += seconds
+            return max_calls
+
+        def volley(self, *, in_flight, seconds):
+            clock.now_s += seconds
+            return in_flight
+
+    progress = Progress(written.append, live=True, clock=clock)
+    progress.start("test_a", "timing", expected_s=20.0)
+    watched = Watched(Process(), progress)
+    assert watched.measure(seconds=2.0, max_calls=7) == 7
+    assert watched.volley(in_flight=4, seconds=3.0) == 4
+    watched.measure(seconds=1.0, max_calls=7)
+    assert [line.rpartition("| ")[2] for line in written] == ["20 s left", "18 s left", "15 s left"]
