@@ -23,6 +23,7 @@ from pytest_gpuperf import (
 from pytest_gpuperf.errors import GpuPerfError, InfraError, OutputError
 from pytest_gpuperf.evidence import Clock
 from pytest_gpuperf.records import CaseResult, Differences, Measured, Status, Verdict
+from pytest_gpuperf.report.progress import Watched
 from pytest_gpuperf.rig import LATENCY_SHARE, expected_ratio
 
 if TYPE_CHECKING:
@@ -141,26 +142,27 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
     delta = accuracy.compare(outputs, _expected_outputs(case, rig, reference, outputs), candidate.labels)
 
     rig.sampler.watch([worker.pid for worker in (candidate, reference) if worker is not None])
-    rig.progress.tick("warming up")
+    rig.progress.turn("warming up")
     steady = candidate.warm_up(max_s=rig.budget_s)
     if reference is not None:
         reference.warm_up(max_s=rig.budget_s)
 
     circumstances = conditions.collect(case.engine, case.batches, info, rig.fingerprint, candidate.inputs_digest)
     started_ns = time.monotonic_ns()
-    rig.progress.tick(f"timing for {rig.budget_s:g} s")
+    rig.progress.turn("timing", expected_s=rig.budget_s)
+    timed = Watched(candidate, rig.progress)
     clock: Clock = "device" if info.has_device_clock else "host"
     compared = None
     if reference is None:
-        blocks = measurement.sample(candidate, seconds=rig.budget_s * LATENCY_SHARE)
+        blocks = measurement.sample(timed, seconds=rig.budget_s * LATENCY_SHARE)
     else:
         expected, between = expected_ratio(entry)
         differences = conditions.diff(circumstances, entry.conditions) if entry else Differences()
         rule = replace(rig.rule(entry, differences), clock=clock)
         compared, blocks, _ = comparison.compare(
-            candidate, reference, rule=rule, rng=rig.rng, expected=expected, between=between
+            timed, Watched(reference, rig.progress), rule=rule, rng=rig.rng, expected=expected, between=between
         )
-    volleys = measurement.saturate(candidate, seconds=rig.budget_s * (1 - LATENCY_SHARE))
+    volleys = measurement.saturate(timed, seconds=rig.budget_s * (1 - LATENCY_SHARE))
     ended_ns = time.monotonic_ns()
     calls = sum(len(block.host_ns) for block in blocks) + sum(volley.calls for volley in volleys)
     window = rig.sampler.window(
