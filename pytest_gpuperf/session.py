@@ -189,9 +189,10 @@ class Session:
 
     def _report(self) -> None:
         """Write the reports that were asked for; one that cannot be written changes no verdict."""
-        path = self.settings.out / "results.json"
+        if not self.settings.report and not github.is_here(os.environ):
+            return
         try:
-            written = [results.read(path)]
+            written = [results.read(self.settings.out / "results.json")]
             self._reports = formats.write(self.settings.out, formats.render(self.settings.report, written))
             github.publish(written, environ=os.environ, write_line=print)
         except (GpuPerfError, OSError) as error:
@@ -226,9 +227,12 @@ class Session:
 
     def _notes(self) -> list[str]:
         """Return what a reader should know or do: cases that pass with a warning, pending and unused baselines."""
-        warned = sum(self._actions.get(result.verdict.status) == "warn" for result in self.results)
+        warned = [result for result in self.results if self._actions.get(result.verdict.status) == "warn"]
         notes = [*terminal.remarks(self.results), *terminal.references(self.results)]
-        notes += [f"{warned} cases pass with a warning only; in CI, `new` fails"] if warned else []
+        if warned:
+            is_new = any(result.verdict.status is Status.NEW for result in warned)
+            counted = "1 case passes" if len(warned) == 1 else f"{len(warned)} cases pass"
+            notes.append(f"{counted} with a warning only" + ("; in CI, `new` fails" if is_new else ""))
         if self._plan.write:
             notes.append(f"{len(self._plan.write)} pending baselines were written; look at them with: gpuperf review")
             if self.settings.processes < baselines.MIN_PROCESSES:
