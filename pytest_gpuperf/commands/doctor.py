@@ -20,6 +20,7 @@ from pytest_gpuperf.records.machine import Machine
 #: Variables by which CI systems make themselves known.
 CI_VARIABLES = {"GITHUB_ACTIONS": "GitHub Actions", "GITLAB_CI": "GitLab CI", "JENKINS_URL": "Jenkins", "CI": "CI"}
 _SHARED = Path("/dev/shm")  # noqa: S108 - looked at, not written
+_DEVICES = Path("/dev")
 _SHM_MIB = 64
 
 
@@ -113,7 +114,7 @@ def _permissions(machine: Machine, root: Path) -> Iterable[Problem]:
     if not os.access(root, os.W_OK):
         cause = f"{root.resolve()} is read-only: results must go elsewhere"
         yield Problem(status=None, code="PERMISSIONS", cause=cause, next_step="give --gpu-out=DIR", where="files")
-    for device in sorted(Path("/dev").glob("nvidia[0-9]*")) if machine.gpus else []:
+    for device in sorted(_DEVICES.glob("nvidia[0-9]*")) if machine.gpus else []:
         if not os.access(device, os.R_OK | os.W_OK):
             step = f"add this user to the group that owns {device}"
             yield Problem(

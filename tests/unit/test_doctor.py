@@ -189,6 +189,17 @@ def test_read_only_root_is_noted(tmp_path, capsys, monkeypatch):
     assert problem.next_step == "give --gpu-out=DIR"
 
 
+def test_a_device_that_may_not_be_used(tmp_path, monkeypatch):
+    (tmp_path / "nvidia0").touch()
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr(doctor, "_DEVICES", tmp_path)
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: "nvidia" not in str(path))
+    (problem,) = [p for p in doctor._permissions(H200, tmp_path.parent) if p.code == "PERMISSIONS"]
+    assert problem.status is Status.INFRA
+    assert problem.cause == f"{tmp_path / 'nvidia0'} may not be used"
+    assert problem.next_step == f"add this user to the group that owns {tmp_path / 'nvidia0'}"
+
+
 def test_small_shared_memory_is_noted(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "_SHARED", tmp_path / "none")
     (problem,) = [p for p in doctor._permissions(BARE, tmp_path) if p.code == "SHARED_MEMORY"]
