@@ -15,6 +15,8 @@ COLUMNS = (
     "profile", "id", "suite", "model", "engine", "precision", "batch", "verdict", "reason",
     "metric", "value", "unit", "lower", "upper", "n",
 )  # fmt: skip
+#: Of the GPU's peak, and of the best published throughput of the card.
+SHARES = ("mfu_pct", "best_pct")
 # A spreadsheet runs a cell that begins so as a formula, whatever its quotes.
 _FORMULA = ("=", "+", "-", "@")
 
@@ -36,6 +38,9 @@ def _rows(profile: str, case: CaseResult) -> Iterator[list[object]]:
     measured = figures.of(case.measured) if case.measured else {}
     for name, metric in measured.items():
         yield [*head, _text(name), metric.value, metric.unit, _bound(metric.lower), _bound(metric.upper), metric.n]
+    for name in SHARES:
+        if case.physics and (share := getattr(case.physics, name)) is not None:
+            yield [*head, name, share, "pct", "", "", ""]
     if not measured:
         yield [*head, "", "", "", "", "", ""]
 
