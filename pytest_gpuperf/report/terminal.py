@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 
 from pytest_gpuperf import __version__, units
 from pytest_gpuperf.records import CaseResult, Status
@@ -80,8 +81,9 @@ def table(cases: Sequence[CaseResult], *, width: int, colour: bool, verbosity: i
 
     Args:
         cases: in any order.
-        width: of the terminal in columns. Narrow ones lose, in this order: took, bounds, reference, accuracy, p99,
-            samples/s, p50, ratio; then ids are cut in the middle. Verdict and id always stay.
+        width: of the terminal in columns. Where ids do not fit, what they begin with alike is told once, below the
+            table. Narrow terminals then lose, in this order: took, bounds, reference, accuracy, p99, samples/s, p50,
+            ratio; then ids are cut in the middle. Verdict and id always stay.
         colour: whether to colour verdicts (the caller has asked ``NO_COLOR`` and the terminal).
         verbosity: below 0 only cases that are not green; 0 at most 40 green ones; above 0 all, with bounds and times.
     """
@@ -93,6 +95,11 @@ def table(cases: Sequence[CaseResult], *, width: int, colour: bool, verbosity: i
         column for column in (VERDICT, *COLUMNS, *(VERBOSE if verbosity > 0 else ())) if _is_wanted(column, shown)
     ]
     columns, id_width = _fit(wanted, shown, names, width)
+    shared = ""
+    if len(columns) < len(wanted) or id_width < max(map(_cells, names)):
+        shared = _shared(names)
+        names = [name.removeprefix(shared) for name in names]
+        columns, id_width = _fit(wanted, shown, names, width)
     grid = [[column.title for column in columns]] + [[column.cell(case) for column in columns] for case in shown]
     widths = [max(_cells(row[index]) for row in grid) for index in range(len(columns))]
     lines = []
@@ -103,6 +110,8 @@ def table(cases: Sequence[CaseResult], *, width: int, colour: bool, verbosity: i
         if colour:
             padded[0] = f"{_ink(case)}{padded[0]}{RESET}"
         lines.append("  ".join([padded[0], _pad(cut(name, id_width), id_width, left=True), *padded[1:]]).rstrip())
+    if shared:
+        lines.append(cut(f"cases are in {shared.removesuffix('::')}", width))
     if any(column.title == "vs ref" for column in columns):
         lines.append(cut("vs ref: speed over the reference's, above 1 is faster", width))
     if any(column.title == "MFU" for column in columns):
@@ -155,6 +164,15 @@ def _select(cases: list[CaseResult], verbosity: int) -> tuple[list[CaseResult], 
         return cases, 0
     hidden = green if verbosity < 0 else max(0, green - GREEN_ROWS)
     return cases[: len(cases) - hidden], 0 if verbosity < 0 else hidden
+
+
+def _shared(names: Sequence[str]) -> str:
+    """Return the folders, and the file if it is one, that all ids begin with."""
+    common = commonprefix([name.partition("[")[0] for name in names])  # noqa: RUF071 - ids are no paths; cut below
+    for end in ("::", "/"):
+        if end in common:
+            return common[: common.rindex(end) + len(end)]
+    return ""
 
 
 def _is_wanted(column: Column, cases: Sequence[CaseResult]) -> bool:

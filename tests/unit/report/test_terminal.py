@@ -25,7 +25,7 @@ def test_golden(cases, golden):
 
 
 def test_worst_case_comes_first(cases):
-    statuses = [line.split()[0] for line in table(cases, width=140, colour=False)[1:-2]]
+    statuses = [line.split()[0] for line in table(cases, width=140, colour=False)[1:-3]]
     assert statuses == ["inaccurate", "regressed", "infra", "new", "passed", "passed", "passed"]
 
 
@@ -56,11 +56,13 @@ def test_numbers_of_a_row(regressed):
     ("width", "kept"),
     [
         (160, ALL_COLUMNS),
-        (100, ["verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref"]),
-        (93, ["verdict", "case", "p50 ms", "samples/s", "vs ref"]),
-        (84, ["verdict", "case", "p50 ms", "vs ref"]),
-        (73, ["verdict", "case", "vs ref"]),
-        (60, ["verdict", "case"]),
+        (108, ["verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref", "MFU", "accuracy", "against"]),
+        (90, ["verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref", "accuracy"]),
+        (80, ["verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref"]),
+        (68, ["verdict", "case", "p50 ms", "samples/s", "vs ref"]),
+        (60, ["verdict", "case", "p50 ms", "vs ref"]),
+        (49, ["verdict", "case", "vs ref"]),
+        (41, ["verdict", "case"]),
         (10, ["verdict", "…"]),
     ],
 )
@@ -69,8 +71,8 @@ def test_narrow_terminals_drop_columns_in_order(cases, width, kept):
 
 
 def test_cut_ids_keep_their_parameters(cases):
-    lines = table(cases, width=50, colour=False)
-    assert all(len(line) <= 50 for line in lines)
+    lines = table(cases, width=30, colour=False)
+    assert all(len(line) <= 30 for line in lines)
     assert any("…" in line and line.endswith("fp16[64]") for line in lines)
 
 
@@ -183,3 +185,24 @@ def test_flags_and_drift_are_told_whatever_the_verdict(case):
         f"{flagged.id}: cannot be right: 26.8 is not samples/s",
         f"{flagged.id}: slow drift: latency_p50_ms is 5.1 % worse",
     ]
+
+
+def test_what_ids_share_is_told_once_where_they_do_not_fit(case):
+    cases = [case("test_resnet50_fp16[1]"), case("test_resnet50_fp16[8]")]
+    lines = table(cases, width=80, colour=False)
+    assert titles(lines) == ["verdict", "case", "p50 ms", "p99 ms", "samples/s", "vs ref"]
+    assert lines[1].split()[:2] == ["passed", "test_resnet50_fp16[1]"]
+    assert lines[3] == "cases are in suites/vision/test_resnet50.py"
+    wide = table(cases, width=200, colour=False)
+    assert "suites/vision/test_resnet50.py::test_resnet50_fp16[1]" in wide[1]
+    assert not any("cases are in" in line for line in wide)
+
+
+def test_ids_of_several_files_share_their_folder(case):
+    cases = [case(), case(id="suites/vision/sub/test_b.py::test_b[1]"), case(id="suites/vision/test_c.py::test_b[a/b]")]
+    assert table(cases, width=80, colour=False)[4] == "cases are in suites/vision/"
+
+
+def test_ids_that_share_nothing_stay_whole(case):
+    cases = [case(id=f"{letter}/test_{letter}.py::test_{'long' * 9}[1]") for letter in "ab"]
+    assert not any("cases are in" in line for line in table(cases, width=60, colour=False))
