@@ -22,6 +22,10 @@ COMMANDS = MappingProxyType(
         "baseline": ("pytest_gpuperf.commands.baseline", "list, rename or remove approved baselines"),
         "merge": ("pytest_gpuperf.commands.merge", "join a baseline file that git could not merge"),
         "report": ("pytest_gpuperf.commands.report", "make reports of results files: HTML, Markdown, JUnit and others"),
+        "import-benchmark": (
+            "pytest_gpuperf.commands.import_benchmark",
+            "make pending baselines of pytest-benchmark's",
+        ),
         "doctor": ("pytest_gpuperf.commands.doctor", "check whether this machine and its packages are fit to measure"),
         "profiles": ("pytest_gpuperf.commands.profiles", "list or explain server profiles; write one for this machine"),
         "bundle": ("pytest_gpuperf.commands.bundle", "collect graphs, inputs and reference outputs for another host"),

@@ -25,7 +25,9 @@ def pytest_gpuperf_models(config: pytest.Config) -> list[Model]:  # type: ignore
 
 @pytest.hookspec
 def pytest_gpuperf_case(config: pytest.Config, result: CaseResult) -> None:
-    """Be told of every case as soon as it has its verdict, in the process that measured it.
+    """Be told of every case once, as soon as its test has ended, in the process that writes the results.
+
+    Under pytest-xdist that is the controller. Trends and the comparison with peaks follow at the session's end only.
 
     Example::
 

@@ -27,6 +27,7 @@ from pytest_gpuperf.fixtures import (  # noqa: F401 - pytest finds fixtures as a
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from pytest_gpuperf.records import CaseResult
     from pytest_gpuperf.report.progress import Progress
     from pytest_gpuperf.session import Session
     from pytest_gpuperf.termination import Termination
@@ -66,13 +67,14 @@ def pytest_configure(config: pytest.Config) -> None:
     termination = Termination()
     if not is_worker:
         termination.listen()
-    config.pluginmanager.register(SessionHooks(session, termination), "gpuperf-session")
+    config.pluginmanager.register(SessionHooks(config, session, termination), "gpuperf-session")
 
 
 class SessionHooks:
     """The hooks of a session that measures; registered only then."""
 
-    def __init__(self, session: Session, termination: Termination) -> None:
+    def __init__(self, config: pytest.Config, session: Session, termination: Termination) -> None:
+        self.config = config
         self.session = session
         self.termination = termination
 
@@ -106,8 +108,18 @@ class SessionHooks:
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect results where the session's files are written."""
+        """Collect results where the session's files are written, and tell who wants to know."""
+        known = len(self.session.results)
         self.session.collect(report)
+        for result in self.session.results[known:]:
+            self.config.hook.pytest_gpuperf_case(config=self.config, result=result)
+
+    def pytest_gpuperf_case(self, config: pytest.Config, result: CaseResult) -> None:
+        """Show the case to pytest-benchmark, where that is active."""
+        if (benchmarks := config.pluginmanager.get_plugin("pytest-benchmark")) is not None:
+            from pytest_gpuperf import interop
+
+            interop.export(benchmarks, result)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
