@@ -39,7 +39,9 @@ def _row(number: int, fault: str, behaviour: str, *tests: str) -> Row:
 
 _DAMAGE = f"{STORE}::test_damage_ends_the_session_before_measuring"
 _STATE, _WINDOW = f"{MACHINE}::test_state", f"{MACHINE}::test_window"
-_EXIT_4 = "faults/test_machine_session.py::test_exit_4_before_any_engine"
+MACHINES = "faults/test_machine_session.py"
+_EXIT_4 = f"{MACHINES}::test_exit_4_before_any_engine"
+_UNFIT = f"{MACHINES}::test_a_machine_that_stays_unfit_is_waited_for_and_then_inconclusive"
 _ONE = f"{SESSIONS}::test_exactly_one_test_is_affected"
 
 SECTIONS: dict[str, tuple[Row, ...]] = {
@@ -110,16 +112,18 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
              f"{MACHINE}::test_row26_mig_mode"),
         _row(27, "fewer GPUs than the profile's", "exit 4: a card fell off the bus, drain the runner",
              _EXIT_4, f"{MACHINE}::test_row27_fewer_gpus", f"{MACHINE}::test_row27_no_gpu_at_all"),
-        _row(28, "the GPU is lost, also in the middle of a case", "`infra`, with a hint to quarantine the runner",
-             _STATE, _WINDOW, f"{MACHINE}::test_row28_probe_crashes"),
+        _row(28, "the GPU is lost, also in the middle of a case", "`infra`, with a hint to quarantine the runner; no further case is measured on it",
+             f"{MACHINES}::test_row28_no_case_is_measured_on_a_lost_gpu", _STATE, _WINDOW, f"{MACHINE}::test_row28_probe_crashes"),
         _row(29, "Xid 48, 79, 94, 95; uncorrectable ECC; row remapping", "`infra` with NVIDIA's recovery action; others noted",
              _STATE, _WINDOW),
         _row(30, "corrected ECC errors", "noted", _STATE),
-        _row(31, "clocks held down by heat, power or hardware", "`inconclusive` with the reason's name", _STATE, _WINDOW),
+        _row(31, "clocks held down by heat, power or hardware", "waited for, measured once more, then `inconclusive` with the reason's name",
+             _UNFIT, _STATE, _WINDOW),
         _row(32, "a power cap that the baseline had too", "noted", _STATE, _WINDOW,
              f"{MACHINE}::test_row32_power_cap_that_the_baseline_did_not_have"),
         _row(33, "clocks or persistence not set", "noted; nothing here needs root", _STATE),
-        _row(34, "another process on the GPU", "`inconclusive` with its pid, or that a container hides it", _STATE, _WINDOW),
+        _row(34, "another process on the GPU", "waited for, then `inconclusive` with its pid, or that a container hides it",
+             _UNFIT, _STATE, _WINDOW, f"{MACHINE}::test_row34_processes_of_another_pid_namespace_may_be_our_own"),
         _row(35, "exclusive or prohibited compute mode", "`infra` when somebody else has the GPU", _STATE),
         _row(36, "MIG is on", "what NVML does not tell is null, never 0; all else goes on", _STATE,
              f"{MACHINE}::test_row36_unavailable_is_none_and_never_zero"),
