@@ -115,10 +115,11 @@ def _figures(case: CaseResult) -> list[_Figure]:
     if case.measured is None:
         return []
     judged = {finding.metric: finding for finding in case.verdict.findings}
-    return [
+    rows = [
         _Figure(name(metric), value, judged.get(metric), svg.interval(judged.get(metric)))
         for metric, value in figures.of(case.measured).items()
     ]
+    return sorted(rows, key=lambda row: row.finding is None or row.finding.status in GREEN)  # what failed comes first
 
 
 def _command(case: CaseResult, profile: str) -> str:

@@ -22,7 +22,7 @@ HUES = ("#3b82d0", "#d9730d", "#2f9e6e", "#b055c9", "#c2454f")
 BAD, GOOD = "#d64545", "#2f9e6e"
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 76, 12, 40
-SMALL = 150
+SMALL = 100
 # A ceiling that is farther above the points than this would flatten the curve: it is told in words instead.
 CEILING_ROOM = 3.0
 
