@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,3 +86,10 @@ def test_any_text_gives_well_formed_xml(text):
     hostile = make_case(text, Status.REGRESSED, text)
     root = ET.fromstring(junit.document([Results(profile=text, fingerprint=None, cases=(hostile,))]).encode("utf-8"))
     assert len(root.findall("testsuite/testcase/failure")) == 1
+
+
+@pytest.mark.skipif("GPUPERF_JUNIT_XSD" not in os.environ, reason="GPUPERF_JUNIT_XSD names no copy of junit-10.xsd")
+def test_the_schema_itself_accepts_it(cases):
+    xmlschema = pytest.importorskip("xmlschema", reason="xmlschema is not installed")
+    text = junit.document([Results(profile="h200", fingerprint=None, cases=tuple(cases), seconds=61.5)])
+    xmlschema.XMLSchema(os.environ["GPUPERF_JUNIT_XSD"]).validate(text)

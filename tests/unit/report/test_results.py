@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,14 @@ def test_a_missing_file(tmp_path):
 
 def test_published_schema_is_the_code_s_own():
     assert json.loads(SCHEMA.read_text()) == json.loads(json.dumps(results.schema()))
+
+
+@pytest.mark.skipif(find_spec("jsonschema") is None, reason="jsonschema is not installed")
+def test_what_is_written_is_valid_by_the_published_schema(cases, fingerprint):
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    content = json.loads(json.dumps(results.document("h200", fingerprint, cases)))
+    assert [error.message for error in validator.iter_errors(content)] == []
+    content["cases"][0]["batch"] = "eight"
+    assert [error.message for error in validator.iter_errors(content)] == ["'eight' is not of type 'integer'"]
