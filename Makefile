@@ -5,7 +5,7 @@ PROFILE ?= cpu
 SUITES ?= suites
 RUN := $(VENV)/bin/python -m
 
-.PHONY: suite test check types layers baseline clean
+.PHONY: suite test check docs types layers baseline clean
 
 suite: $(VENV)/ready  ## measure and judge the product's own suites
 	$(RUN) pytest $(SUITES) --gpu-profile=$(PROFILE) $(ARGS)
@@ -18,6 +18,9 @@ check: $(VENV)/ready  ## style, types, layers
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(VENV)/bin/lint-imports
+
+docs: $(VENV)/ready  ## the site, warnings are errors; into .gpuperf/site
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet --site-dir .gpuperf/site
 
 baseline: $(VENV)/ready  ## measure pending baselines in five fresh processes per case; then: gpuperf review
 	$(RUN) pytest $(SUITES) --gpu-profile=$(PROFILE) --gpu-update=all --gpu-processes=5 $(ARGS)
