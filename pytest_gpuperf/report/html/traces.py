@@ -97,7 +97,7 @@ def _chart(title: str, line: str, marks: str = "") -> Markup:
     dashed = Markup('<path d="{}" stroke-dasharray="3"/>').format(marks) if marks else Markup()
     return Markup(
         '<svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" stroke="currentColor" fill="none">'
-        '<title>{}</title><path d="M0 0V{}H{}" opacity=".4"/>{}<path d="{}" stroke="{}" stroke-width="2"/></svg>'
+        '<title>{}</title><path d="M0 0V{}H{}" opacity=".4"/>{}<path d="{}" stroke="{}" stroke-width="2" stroke-linecap="round"/></svg>'
     ).format(WIDTH, HEIGHT, WIDTH, HEIGHT, title, HEIGHT, WIDTH, dashed, line, HUES[0])
 
 
@@ -108,8 +108,9 @@ def _path(places: Sequence[tuple[float, float] | None]) -> str:
         if place is None:
             pen = "M"
         else:
-            parts.append(f"{pen}{WIDTH * place[0]:.0f} {HEIGHT - 3 - (HEIGHT - 6) * place[1]:.0f}")
-            pen = " "  # further pairs after a moveto are lines
+            dot = "h0" if pen == "M" else ""  # a point between two gaps is seen as a dot
+            parts.append(f"{pen}{WIDTH * place[0]:.0f} {HEIGHT - 3 - (HEIGHT - 6) * place[1]:.0f}{dot}")
+            pen = "L"
     return "".join(parts)
 
 

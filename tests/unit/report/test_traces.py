@@ -33,7 +33,7 @@ def test_a_gap_breaks_the_line():
         distribution=(), timeline=Timeline(seconds=1.0, gauges={"load": (0.0, 1.0, None, 1.0, 0.0)})
     )
     ((_, chart),) = traces.charts(make_case(measured=measured))
-    assert 'd="M0 57 55 3M165 3 220 57"' in chart
+    assert 'd="M0 57h0L55 3M165 3h0L220 57"' in chart
 
 
 def test_nothing_to_draw(case):
