@@ -97,7 +97,8 @@ def _chart(title: str, line: str, marks: str = "") -> Markup:
     dashed = Markup('<path d="{}" stroke-dasharray="3"/>').format(marks) if marks else Markup()
     return Markup(
         '<svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" stroke="currentColor" fill="none">'
-        '<title>{}</title><path d="M0 0V{}H{}" opacity=".4"/>{}<path d="{}" stroke="{}" stroke-width="2" stroke-linecap="round"/></svg>'
+        '<title>{}</title><path d="M0 0V{}H{}" opacity=".4"/>{}'
+        '<path d="{}" stroke="{}" stroke-width="2" stroke-linecap="round"/></svg>'
     ).format(WIDTH, HEIGHT, WIDTH, HEIGHT, title, HEIGHT, WIDTH, dashed, line, HUES[0])
 
 
