@@ -30,6 +30,7 @@ EXCLUDED = {
     "pytest --gpu-profile=a40": "needs an NVIDIA A40",
     "pytest suites --gpu-profile=a40": "needs an NVIDIA A40",
     "pytest suites --gpu-profile=auto": "slow: minutes; approve.md does it on a small suite",
+    "pytest --gpu-profile=cpu --gpu-report=html,junit,comment": "a planted regression's run, which ends red by design",
     "gpuperf review": "asks a person; tests/unit/test_cli_review.py answers",
     "git add baselines": "plain git",
     "git bisect": "needs a history with a regression in it",

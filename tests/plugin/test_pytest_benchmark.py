@@ -7,6 +7,7 @@ import json
 import pytest
 from fakes.repository import Repository
 
+from pytest_gpuperf import interop  # noqa: F401 - pytester forgets what a run imported: have it before
 from pytest_gpuperf.cli import main
 
 HOOK = """
