@@ -24,7 +24,7 @@ from pytest_gpuperf.errors import GpuPerfError, InfraError, OutputError
 from pytest_gpuperf.evidence import Clock
 from pytest_gpuperf.records import CaseResult, Differences, Measured, Status, Verdict
 from pytest_gpuperf.report.progress import Watched
-from pytest_gpuperf.rig import LATENCY_SHARE, expected_ratio
+from pytest_gpuperf.rig import LATENCY_SHARE, THROUGHPUT_SHARE, expected_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -72,7 +72,7 @@ def run(case: Case, rig: Rig) -> CaseResult:
             runs, problems = attempt(case, rig, entry)
         if entry is not None:
             differences = conditions.diff(runs[-1].conditions, entry.conditions)
-        measured = replicas.combine(runs, replace(rig.rule(entry, differences), min_pairs=2))
+        measured = replicas.combine(runs, rig.rule(entry, differences))
         same_machine = entry is not None and entry.machine == rig.fingerprint.machine
         outcome = verdict.judge(
             measured=measured,
@@ -116,7 +116,7 @@ def attempt(case: Case, rig: Rig, entry: BaselineEntry | None) -> tuple[list[Mea
     for _ in range(ATTEMPTS):
         problems = rig.settle()
         check_health(problems)
-        runs = [measure(case, rig, entry) for _ in range(rig.processes)]
+        runs = [measure(case, rig, entry, replica) for replica in range(rig.processes)]
         found = incidents.watch(runs[-1].telemetry, where=rig.gpu_uuid or "host")
         notes = tuple(f"{problem.cause}; {problem.next_step}" for problem in found if problem.status is None)
         runs[-1] = replace(runs[-1], notes=(*runs[-1].notes, *notes))
@@ -127,25 +127,27 @@ def attempt(case: Case, rig: Rig, entry: BaselineEntry | None) -> tuple[list[Mea
     return runs, problems
 
 
-def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
-    """Measure one case in one pair of processes.
+def measure(case: Case, rig: Rig, entry: BaselineEntry | None, replica: int = 0) -> Measured:
+    """Measure one case in one pair of processes, or in one process where the reference's outputs come from a bundle.
 
     Raises:
         GpuPerfError: of the class that says whose fault it is.
     """
     rig.progress.start(case.id, f"measuring {case.engine.kind} {case.engine.precision}")
-    candidate, info = rig.open("candidate", case.engine, case.batches)
+    role = "reference" if case.engine == case.reference else "candidate"  # the reference need not be loaded twice
+    candidate, info = rig.open(role, case.engine, case.batches, replica=replica)
     reference = None
-    if case.engine != case.reference:
+    if case.engine != case.reference and rig.bundle is None:
         reference, _ = rig.open("reference", case.reference, case.batches)
     outputs = candidate.evaluate()
     delta = accuracy.compare(outputs, _expected_outputs(case, rig, reference, outputs), candidate.labels)
 
-    rig.sampler.watch([worker.pid for worker in (candidate, reference) if worker is not None])
+    rig.sampler.watch(rig.pool.pids)
     rig.progress.turn("warming up")
     steady = candidate.warm_up(max_s=rig.budget_s)
+    pair_s = steady.call_s
     if reference is not None:
-        reference.warm_up(max_s=rig.budget_s)
+        pair_s += reference.warm_up(max_s=rig.budget_s).call_s
 
     circumstances = conditions.collect(case.engine, case.batches, info, rig.fingerprint, candidate.inputs_digest)
     started_ns = time.monotonic_ns()
@@ -158,16 +160,14 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None) -> Measured:
     else:
         expected, between = expected_ratio(entry)
         differences = conditions.diff(circumstances, entry.conditions) if entry else Differences()
-        rule = replace(rig.rule(entry, differences), clock=clock)
+        rule = replace(rig.rule(entry, differences, pair_s=pair_s), clock=clock)
         compared, blocks, _ = comparison.compare(
             timed, Watched(reference, rig.progress), rule=rule, rng=rig.rng, expected=expected, between=between
         )
-    volleys = measurement.saturate(timed, seconds=rig.budget_s * (1 - LATENCY_SHARE))
+    volleys = measurement.saturate(timed, seconds=rig.budget_s * THROUGHPUT_SHARE)
     ended_ns = time.monotonic_ns()
     calls = sum(len(block.host_ns) for block in blocks) + sum(volley.calls for volley in volleys)
-    window = rig.sampler.window(
-        started_ns, ended_ns, calls=calls, batch=case.batches.batch, pid=candidate.pid
-    )
+    window = rig.sampler.window(started_ns, ended_ns, calls=calls, batch=case.batches.batch, pid=candidate.pid)
     return Measured(
         info=info,
         steady=steady,
@@ -224,11 +224,12 @@ def run_once(case: Case, rig: Rig) -> None:
 
 
 def _expected_outputs(case: Case, rig: Rig, reference: Worker | None, outputs: Arrays) -> Arrays:
-    """Return the reference's outputs: its own case evaluates them, the others of the session reuse them."""
+    """Return the reference's outputs: the bundle's, or its own case evaluates them and the others reuse them."""
     batches = case.batches
     key = f"{case.reference!r} {batches.inputs} {batches.samples} {batches.seed} {batches.root}"
-    if reference is None:
-        rig.outputs.setdefault(key, outputs)
-    elif key not in rig.outputs:
-        rig.outputs[key] = reference.evaluate()
+    if key not in rig.outputs:
+        if rig.bundle is not None:
+            rig.outputs[key] = rig.bundle.reference(case.engine.model.name, batches)
+        else:
+            rig.outputs[key] = outputs if reference is None else reference.evaluate()
     return rig.outputs[key]

@@ -13,6 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from pytest_gpuperf import baselines, conditions, figures, hardware, health
+from pytest_gpuperf.convert.bundle import Bundle
 from pytest_gpuperf.evidence import Between, Rule
 from pytest_gpuperf.health import Problem
 from pytest_gpuperf.records import Status
@@ -38,8 +39,11 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_S = 3600.0
 #: How long a case waits for the GPU to cool down, or for another program to leave it.
 SETTLE_S = 60.0
-#: Share of a case's seconds that go to latency; throughput gets the rest.
-LATENCY_SHARE = 0.6
+#: Shares of a case's seconds. A comparison ends as soon as the evidence allows, so most cases stay far below its share;
+#: latencies with nothing to compare them to, and throughput, take theirs.
+COMPARISON_SHARE, LATENCY_SHARE, THROUGHPUT_SHARE = 0.7, 0.15, 0.15
+#: Rounds within one pair of processes are short and many: what they say of the pair grows with their number.
+ROUND_S, MAX_ROUNDS, MAX_REPEATS = 0.25, 32, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,7 @@ class Rig:
     Attributes:
         pool: the measuring processes, by role.
         cache: folder of converted models.
+        bundle: what models, inputs and the reference's outputs come from, instead of from TensorFlow.
         suites: the profile's approved baselines, by suite.
         budget_s: measuring seconds per case.
         processes: fresh process pairs per case; 1 = the session's long-lived pair.
@@ -64,6 +69,7 @@ class Rig:
     machine: Machine
     fingerprint: Fingerprint
     cache: Path
+    bundle: Bundle | None
     suites: Mapping[str, Suite]
     budget_s: float
     processes: int
@@ -79,16 +85,16 @@ class Rig:
 
         Raises:
             BaselineError: a baseline file of the profile cannot be trusted.
+            ConfigError: the bundle cannot be read.
         """
         gpu = hardware.measured_gpu(machine) if profile.is_gpu else None
         return cls(
-            pool=Pool(
-                settings.out / "logs" / os.environ.get("PYTEST_XDIST_WORKER", ""), deadline_s=settings.timeout_s
-            ),
+            pool=Pool(settings.out / "logs" / os.environ.get("PYTEST_XDIST_WORKER", ""), deadline_s=settings.timeout_s),
             profile=profile,
             machine=machine,
             fingerprint=hardware.fingerprint(machine, profile),
             cache=settings.cache,
+            bundle=None if settings.bundle is None else Bundle(settings.bundle),
             suites=_suites(settings.baselines / profile.name),
             budget_s=settings.time_budget_s or profile.time_budget_s,
             processes=settings.processes,
@@ -98,10 +104,25 @@ class Rig:
             gpu=gpu,
         )
 
-    def open(self, role: str, spec: EngineSpec, batches: BatchSpec) -> tuple[Worker, EngineInfo]:
-        """Return the role's process with the engine open and its batches bound, and what the engine really is."""
-        worker = self.pool.fresh(role) if self.processes > 1 else self.pool.worker(role)
-        return worker, worker.open(spec, batches, cache=self.cache, progress=self.progress.say)
+    def open(self, role: str, spec: EngineSpec, batches: BatchSpec, *, replica: int = 0) -> tuple[Worker, EngineInfo]:
+        """Return the role's process with the engine open and its batches bound, and what the engine really is.
+
+        Args:
+            role: ``candidate`` or ``reference``.
+            spec: the engine.
+            batches: what it is fed.
+            replica: which of the case's processes. Each is fresh; with a bundle, where no reference runs beside it and
+                starting and loading would take most of a server's time, each replica is one process for the session.
+        """
+        worker_role = role if self.bundle is None else f"{role}-{replica}"
+        is_fresh = self.bundle is None and self.processes > 1
+        worker = self.pool.fresh(worker_role) if is_fresh else self.pool.worker(worker_role)
+        folder = None if self.bundle is None else self.bundle.folder
+        info = worker.open(spec, batches, cache=self.cache, bundle=folder, progress=self.progress.say)
+        if worker.has_built:  # conversion leaves pools, threads and a fragmented heap behind: measure without them
+            worker = self.pool.fresh(worker_role)
+            info = worker.open(spec, batches, cache=self.cache, bundle=folder, progress=self.progress.say)
+        return worker, info
 
     @property
     def approved(self) -> dict[str, BaselineEntry]:
@@ -112,13 +133,23 @@ class Rig:
         """Return the approved baseline of a case."""
         return self.suites[suite].entries.get(case_id) if suite in self.suites else None
 
-    def rule(self, entry: BaselineEntry | None, differences: Differences) -> Rule:
-        """Return how the ratio to the reference is measured and decided."""
+    def rule(self, entry: BaselineEntry | None, differences: Differences, *, pair_s: float = 0.0) -> Rule:
+        """Return how the ratio to the reference is measured and decided.
+
+        Args:
+            entry: the approved baseline; without one there is nothing to decide, only an estimate to make.
+            differences: between its conditions and the case's.
+            pair_s: seconds that one call of each side takes together; slow engines get fewer looks.
+        """
         tolerance = conditions.widen(self.profile.tolerance, differences)
-        rule = Rule(margin_pct=tolerance.limit_pct(figures.SPEED_RATIO), budget_s=self.budget_s * LATENCY_SHARE)
-        if entry is None:  # nothing to decide: spend the time on the estimate
-            return replace(rule, min_pairs=rule.max_pairs // 2)
-        return rule
+        rule = Rule(
+            margin_pct=tolerance.limit_pct(figures.SPEED_RATIO),
+            budget_s=self.budget_s * (COMPARISON_SHARE if entry else LATENCY_SHARE + THROUGHPUT_SHARE),
+            round_s=ROUND_S,
+            max_pairs=MAX_ROUNDS,
+            max_repeats=MAX_REPEATS,
+        ).fitted(pair_s)
+        return rule if entry else replace(rule, min_pairs=rule.max_pairs)
 
     @property
     def gpu_uuid(self) -> str | None:
