@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_gpuperf import approval, baselines, case, files, hardware, health, history, orphans, profiles, roofline
+from pytest_gpuperf import (
+    approval,
+    baselines,
+    case,
+    files,
+    hardware,
+    health,
+    history,
+    orphans,
+    profiles,
+    roofline,
+    selfcheck,
+)
 from pytest_gpuperf.approval import Plan
 from pytest_gpuperf.case import Case
 from pytest_gpuperf.errors import GpuPerfError
@@ -89,6 +101,7 @@ class Session:
             why=self._why,
             machine=", ".join(self._rig.fingerprint.hardware.values()),
             software=self._rig.fingerprint.software,
+            certificate=selfcheck.cite(selfcheck.PATH, self._rig.fingerprint),
         ) + [f"gpuperf: {problem}" for problem in (*self._rig.problems, *health.environment(os.environ))]
 
     def runs_batch(self, model: str | None, batch: int | None) -> bool:
