@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,18 @@ MAX_BYTES = 256 * 2**20
 """``--benchmark-save-data`` keeps every round, so its files grow; more than this is not one of them."""
 
 METRIC = "latency_p50_ms"
+
+OUTPUTS = ("json", "save", "autosave", "compare", "compare_fail", "histogram", "only", "enable")
+"""Options of pytest-benchmark that say that somebody looks at it: ``--benchmark-json`` and so on."""
+
+
+def is_looked_at(options: Any, items: Iterable[Any]) -> bool:
+    """Return whether this session is one of pytest-benchmark's too, so that our own table is not printed twice.
+
+    It comes with us, so being installed means nothing; what counts is one of its outputs, or a test that uses it.
+    """
+    asked = any(getattr(options, f"benchmark_{name}", None) for name in OUTPUTS)
+    return asked or any("benchmark" in getattr(item, "fixturenames", ()) for item in items)
 
 
 def export(session: Any, result: CaseResult) -> None:

@@ -115,11 +115,13 @@ class SessionHooks:
             self.config.hook.pytest_gpuperf_case(config=self.config, result=result)
 
     def pytest_gpuperf_case(self, config: pytest.Config, result: CaseResult) -> None:
-        """Show the case to pytest-benchmark, where that is active."""
+        """Show the case to pytest-benchmark, where that is active and somebody looks at it."""
         if (benchmarks := config.pluginmanager.get_plugin("pytest-benchmark")) is not None:
             from pytest_gpuperf import interop
 
-            interop.export(benchmarks, result)
+            items = getattr(config.pluginmanager.get_plugin("session"), "items", ())
+            if interop.is_looked_at(config.option, items):
+                interop.export(benchmarks, result)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:

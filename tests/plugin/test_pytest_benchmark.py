@@ -42,8 +42,21 @@ def test_a_session_shows_its_cases_to_pytest_benchmark_and_to_the_hook(repositor
     assert "0001" in second.stdout.str()
 
 
+def test_a_session_with_a_benchmark_of_its_own_shows_ours_beside_it(repository: Repository) -> None:
+    (repository.path / "test_plain.py").write_text("def test_sum(benchmark):\n    benchmark(sum, [1, 2])\n")
+    result = repository.run("--benchmark-max-time=0.01")
+    result.stdout.fnmatch_lines(["*benchmark 'fake': 2 tests*"])
+
+
+def test_where_nobody_looks_at_pytest_benchmark_its_table_is_not_printed(repository: Repository) -> None:
+    result = repository.run()
+    assert "benchmark 'fake'" not in result.stdout.str()
+    assert len(repository.results()) == 2
+
+
 @pytest.mark.parametrize("option", ["--benchmark-disable", "--benchmark-skip"])
 def test_pytest_benchmark_that_is_off_stays_off(repository: Repository, option: str) -> None:
+    (repository.path / "test_plain.py").write_text("def test_sum(benchmark):\n    benchmark(sum, [1, 2])\n")
     result = repository.run(option)
     assert "benchmark 'fake'" not in result.stdout.str()
     assert len(repository.results()) == 2
