@@ -41,7 +41,7 @@ LOCK_TIMEOUT_S = 3600.0
 SETTLE_S = 60.0
 #: Shares of a case's seconds. A comparison ends as soon as the evidence allows, so most cases stay far below its share;
 #: latencies with nothing to compare them to, and throughput, take theirs.
-COMPARISON_SHARE, LATENCY_SHARE, THROUGHPUT_SHARE = 0.7, 0.15, 0.15
+COMPARISON_SHARE, LATENCY_SHARE, THROUGHPUT_SHARE = 0.75, 0.15, 0.1
 #: Rounds within one pair of processes are short and many: what they say of the pair grows with their number.
 ROUND_S, MAX_ROUNDS, MAX_REPEATS = 0.25, 32, 8
 

@@ -33,7 +33,7 @@ class Block:
         host_ns: submit → result of each call, nanoseconds.
         device_ns: the same calls by the device's clock, empty where there is none.
         started_ns, ended_ns: ``time.monotonic_ns`` around the block, comparable between processes of one machine.
-        cpu_ns: CPU time of the measured process over the block.
+        cpu_ns: CPU time of the measured process over the block and the check of its outputs.
     """
 
     host_ns: tuple[int, ...]

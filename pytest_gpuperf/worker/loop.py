@@ -13,6 +13,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import cycle
 from statistics import mean, median, variance
 from time import perf_counter_ns
@@ -38,7 +39,9 @@ MAX_DRIFT_PCT = 3.0
 #: Largest difference between any two groups of a short window.
 MAX_SPREAD_PCT = 10.0
 #: Groups from which on the window tells a trend from noise, so that a noisy engine is not called unsteady for ever.
-LONG_WINDOW = 10
+LONG_WINDOW = 6
+#: Standard errors that noise explains: Student's t, 95 %, for two halves of three groups each.
+NOISE = 2.8
 #: How often a volley looks whether all of its lanes have completed a call: rarely, it takes time from them.
 POLL_S = 0.01
 #: Stamps that one block can hold (8 MB).
@@ -104,10 +107,10 @@ class Loop:
         Raises:
             EngineError: the outputs of the last call are not those that the same batch gave before.
         """
-        info = self._engine.info
+        info, cpu_ns = self._engine.info, time.process_time_ns()
         block = self._time(seconds=seconds, max_calls=max_calls, device=info is not None and info.has_device_clock)
         self._check((self._next - 1) % len(self._bindings))
-        return block
+        return replace(block, cpu_ns=time.process_time_ns() - cpu_ns)  # all that we did is no foreign load
 
     def volley(self, *, in_flight: int, seconds: float) -> Volley:
         """Keep ``in_flight`` calls outstanding, each from a thread with bindings of its own.
@@ -144,7 +147,7 @@ class Loop:
         by_device = array("q", bytes(8 * size if device else 0))
         index, count, calls = self._next % len(runs), len(runs), 0
         with _quiet():
-            started, cpu = time.monotonic_ns(), time.process_time_ns()
+            started = time.monotonic_ns()
             until = perf_counter_ns() + int(seconds * 1e9)
             while True:
                 run = runs[index]
@@ -160,24 +163,20 @@ class Loop:
                 calls += 1
                 if calls == size or after >= until:
                     break
-            cpu, ended = time.process_time_ns() - cpu, time.monotonic_ns()
+            ended = time.monotonic_ns()
         self._next = index
         return Block(
             host_ns=tuple(host[:calls]),
             device_ns=tuple(by_device[:calls]),
             started_ns=started,
             ended_ns=ended,
-            cpu_ns=cpu,
         )
 
     def _check(self, index: int) -> None:
-        """Hold the last outputs of a binding against what its batch gave in the evaluation, else in one more run."""
+        """Hold the last outputs of a binding against what its batch gave in the evaluation, else the time before."""
         binding, batch, info = self._bindings[index], index % len(self._batches), self._engine.info
         outputs = binding.outputs()
-        if batch not in self._expected:
-            binding.run()
-            self._expected[batch] = binding.outputs()
-        check(outputs, self._expected[batch], precision=info.precision if info else "fp32")
+        check(outputs, self._expected.setdefault(batch, outputs), precision=info.precision if info else "fp32")
 
 
 class _Lane:
@@ -238,7 +237,7 @@ def _judge(medians: Sequence[float]) -> tuple[float, bool]:
     Steady is what shows no trend: in a short window all groups lie close together; in a long one the halves differ by
     no more than their noise explains. Noise itself is not unsteadiness; the comparison's interval answers for it.
     """
-    window = medians[-max(WINDOW, 2 * len(medians) // 3) :]
+    window = medians[-max(WINDOW, len(medians) - len(medians) // 4) :]  # the first quarter may be as it likes
     if len(window) < WINDOW:
         return 0.0, False
     half = len(window) // 2
@@ -247,8 +246,7 @@ def _judge(medians: Sequence[float]) -> tuple[float, bool]:
     spread = (max(window) / min(window) - 1) * 100
     if abs(drift) <= MAX_DRIFT_PCT and spread <= MAX_SPREAD_PCT:
         return drift, True
-    # Two standard errors of the difference of two means of ``half`` groups each.
-    noise = 2 * math.sqrt((variance(early) + variance(late)) / half) / mean(early) * 100
+    noise = NOISE * math.sqrt((variance(early) + variance(late)) / half) / mean(early) * 100
     return drift, len(window) >= LONG_WINDOW and abs(drift) <= noise
 
 

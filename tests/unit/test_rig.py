@@ -71,13 +71,13 @@ def test_a_process_that_found_everything_is_kept():
     assert first is second
 
 
-@pytest.mark.parametrize(("pair_s", "rounds"), [(0.001, 28), (1.0, 7), (60.0, 4)])
+@pytest.mark.parametrize(("pair_s", "rounds"), [(0.001, 30), (1.0, 7), (60.0, 4)])
 def test_a_comparison_has_as_many_looks_as_fit_into_its_share(pair_s, rounds):
     rule = rig().rule(ENTRY, Differences(), pair_s=pair_s)
-    assert (rule.min_pairs, rule.max_pairs, rule.budget_s, rule.round_s) == (3, rounds, 7.0, ROUND_S)
+    assert (rule.min_pairs, rule.max_pairs, rule.budget_s, rule.round_s) == (3, rounds, 7.5, ROUND_S)
     assert rounds <= MAX_ROUNDS
 
 
 def test_without_a_baseline_all_rounds_go_into_the_estimate():
     rule = rig().rule(None, Differences(), pair_s=0.001)
-    assert (rule.min_pairs, rule.max_pairs, rule.budget_s) == (12, 12, 3.0)
+    assert (rule.min_pairs, rule.max_pairs, rule.budget_s) == (10, 10, 2.5)

@@ -111,9 +111,13 @@ def test_warm_up_that_never_settles_says_so() -> None:
         ([100, 112, 112, 100], 0.0, False),  # no trend, but noise
         ([100, 100, 100], 0.0, False),  # too few groups
         ([100, 112] * 3, 0.0, False),  # noise or the beginning of a trend: too early to say
-        ([100, 112] * 9, 0.0, True),  # noise that has been going on without a trend
-        ([100, 112] * 6 + [120, 132] * 3, 100 * (126 / 106 - 1), False),  # noise, and a step
-        ([200 - 2 * group for group in range(18)], 100 * (171 / 183 - 1), False),  # a trend that goes on
+        (
+            [100, 112] * 9,
+            100 * ((100 + 4 / 7 * 12) / (100 + 3 / 7 * 12) - 1),
+            True,
+        ),  # noise that has been going on without a trend
+        ([100, 112] * 6 + [120, 132] * 3, 100 * (124 / (100 + 3 / 7 * 12) - 1), False),  # noise, and a step
+        ([200 - 2 * group for group in range(18)], 100 * (172 / 186 - 1), False),  # a trend that goes on
     ],
 )
 def test_steady_means_no_trend_and_little_noise(medians: list[float], drift: float, steady: bool) -> None:
