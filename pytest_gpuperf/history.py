@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from pytest_gpuperf import conditions, figures, files
+from pytest_gpuperf import baselines, conditions, figures, files
 from pytest_gpuperf.errors import BaselineError, InfraError
 from pytest_gpuperf.records import BaselineEntry, CaseResult, Tolerance, Trend
 from pytest_gpuperf.records.sample import Higher
@@ -76,13 +76,21 @@ def path(root: Path, profile: str, suite: str) -> Path:
 
 
 def of_entry(case_id: str, entry: BaselineEntry, *, anchor: bool = False) -> Accepted:
-    """Return what is remembered of an approved entry."""
+    """Return what is remembered of an approved entry: ratios, and the absolute figures of enough processes to gate.
+
+    What one process took on a noisy machine differs by tens of percent from the next one's; a line of such numbers
+    would tell of drift where there is none.
+    """
     return Accepted(
         case=case_id,
         date=entry.provenance.date,
         commit=entry.provenance.commit,
         conditions=conditions.digest(entry.conditions),
-        figures={name: entry.metrics[name].value for name in sorted(FIGURES) if name in entry.metrics},
+        figures={
+            name: metric.value
+            for name, metric in sorted(entry.metrics.items())
+            if name in FIGURES and (name == figures.SPEED_RATIO or metric.n_processes >= baselines.MIN_PROCESSES)
+        },
         machine=entry.machine,
         anchor=anchor,
     )

@@ -11,11 +11,14 @@ from pytest_gpuperf.errors import BaselineError, InfraError
 from pytest_gpuperf.history import Accepted
 from pytest_gpuperf.records import (
     Artefact,
+    BaselineEntry,
+    BaselineMetric,
     CaseResult,
     Comparison,
     EngineInfo,
     Measured,
     Metric,
+    Provenance,
     Status,
     Steady,
     Tolerance,
@@ -226,3 +229,21 @@ def test_no_past_no_trend():
     assert trend(case(2.0), []) is None
     assert trend(case(2.0, novel="x"), past(2.0)) is None
     assert trend(replace(case(2.0), measured=None), past(2.0)) is None
+
+
+def test_absolute_figures_are_remembered_only_where_enough_processes_were_measured():
+    def metric(value, processes):
+        return BaselineMetric(value=value, unit="1", n_processes=processes)
+
+    entry = BaselineEntry(
+        metrics={
+            "latency_p50_ms": metric(2.0, 5),
+            "throughput_sps": metric(500.0, 1),
+            "speed_ratio": metric(1.5, 1),
+            "rmse": metric(0.1, 5),
+        },
+        conditions={"batch": "1"},
+        provenance=Provenance(kind="measured", date="2026-11-01", reason="first"),
+        machine="m",
+    )
+    assert history.of_entry("a", entry).figures == {"latency_p50_ms": 2.0, "speed_ratio": 1.5}
