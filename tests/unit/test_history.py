@@ -233,7 +233,7 @@ def test_no_past_no_trend():
 
 def test_absolute_figures_are_remembered_only_where_enough_processes_were_measured():
     def metric(value, processes):
-        return BaselineMetric(value=value, unit="1", n_processes=processes)
+        return BaselineMetric(value=value, unit="1", higher="worse", n_processes=processes)
 
     entry = BaselineEntry(
         metrics={
