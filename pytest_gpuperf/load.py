@@ -48,6 +48,16 @@ class Limits:
     foreign: float = 0.25
     stalled: float = 0.5
 
+    @classmethod
+    def for_margin(cls, margin_pct: float) -> Limits:
+        """Return what a comparison with this margin may bear.
+
+        The sides alternate in random order, so a disturbance is noise and no bias, and the interval answers for it.
+        Rounds are set aside to keep that noise small against the margin: what is hopeless at 1 % is bearable at 35 %.
+        """
+        usual = cls()
+        return cls(steal=max(usual.steal, margin_pct / 200), foreign=max(usual.foreign, margin_pct / 100))
+
 
 def read(root: Path = Path("/")) -> Reading:
     """Read the counters; ``root`` is where the file tree starts."""

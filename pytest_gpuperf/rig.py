@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from pytest_gpuperf import baselines, conditions, figures, hardware, health
+from pytest_gpuperf import baselines, conditions, figures, hardware, health, load
 from pytest_gpuperf.convert.bundle import Bundle
 from pytest_gpuperf.evidence import Between, Rule
 from pytest_gpuperf.health import Problem
@@ -41,7 +41,7 @@ LOCK_TIMEOUT_S = 3600.0
 SETTLE_S = 60.0
 #: Shares of a case's seconds. A comparison ends as soon as the evidence allows, so most cases stay far below its share;
 #: latencies with nothing to compare them to, and throughput, take theirs.
-COMPARISON_SHARE, LATENCY_SHARE, THROUGHPUT_SHARE = 0.75, 0.15, 0.1
+COMPARISON_SHARE, LATENCY_SHARE, THROUGHPUT_SHARE = 0.83, 0.1, 0.07
 #: Rounds within one pair of processes are short and many: what they say of the pair grows with their number.
 ROUND_S, MAX_ROUNDS, MAX_REPEATS = 0.25, 32, 8
 
@@ -142,12 +142,14 @@ class Rig:
             pair_s: seconds that one call of each side takes together; slow engines get fewer looks.
         """
         tolerance = conditions.widen(self.profile.tolerance, differences)
+        margin_pct = tolerance.limit_pct(figures.SPEED_RATIO)
         rule = Rule(
-            margin_pct=tolerance.limit_pct(figures.SPEED_RATIO),
+            margin_pct=margin_pct,
             budget_s=self.budget_s * (COMPARISON_SHARE if entry else LATENCY_SHARE + THROUGHPUT_SHARE),
             round_s=ROUND_S,
             max_pairs=MAX_ROUNDS,
             max_repeats=MAX_REPEATS,
+            limits=load.Limits.for_margin(margin_pct),
         ).fitted(pair_s)
         return rule if entry else replace(rule, min_pairs=rule.max_pairs)
 

@@ -74,3 +74,11 @@ QUIET = {"wall_ns": 0, "own_ns": 0, "busy_ns": 0, "steal_ns": 0, "stalled_ns": 0
 def test_disturbances(after, measured_ns, named):
     end = Reading(**{**QUIET, "wall_ns": 1000, **after})
     assert disturbances(Reading(**QUIET), end, measured_ns, Limits()) == named
+
+
+@pytest.mark.parametrize(
+    ("margin_pct", "steal", "foreign"), [(1.0, 0.05, 0.25), (15.0, 0.075, 0.25), (35.0, 0.175, 0.35)]
+)
+def test_a_wide_margin_bears_more(margin_pct: float, steal: float, foreign: float) -> None:
+    limits = Limits.for_margin(margin_pct)
+    assert (limits.steal, limits.foreign, limits.stalled) == (steal, foreign, 0.5)
