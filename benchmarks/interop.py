@@ -17,8 +17,8 @@ INSTALL = ("uv", "pip", "install", "--quiet", "--python", sys.executable, "--no-
 
 
 def beside(version: str) -> list[str]:
-    """Return what a version needs: the fixture of 4.0 reads what pytest 9 has no more; 5.0 fails likewise."""
-    return ["pytest==8.4.2"] if version < "5.1" else []
+    """Return what a version needs: the fixture of those before 5.3 reads what pytest 9 has no more."""
+    return ["pytest==8.4.2"] if version < "5.3" else []
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_gpuperf.records import AccuracyDelta, Comparison, Measured, Metric
+from pytest_gpuperf.records import AccuracyDelta, Comparison, Measured, Metric, Physics
 from pytest_gpuperf.records.sample import Higher
 
 #: Accuracy figures: unit and which direction is better. They hold on any machine.
@@ -17,6 +17,8 @@ ACCURACY: dict[str, tuple[str, Higher]] = {
     "sqnr_db": ("dB", "better"),
 }
 SPEED_RATIO = "speed_ratio"
+#: Of the GPU's peak, and of the best published throughput of the card.
+SHARES = ("mfu_pct", "best_pct")
 
 
 def of(measured: Measured) -> dict[str, Metric]:
@@ -56,6 +58,12 @@ def speed_ratio(comparison: Comparison) -> Metric:
         n=comparison.pairs,
         higher="better",
     )
+
+
+def shares(physics: Physics | None) -> dict[str, Metric]:
+    """Return what share of the GPU's peak and of the best published throughput a case reaches, where that is known."""
+    found = {name: getattr(physics, name, None) for name in SHARES}
+    return {name: Metric(value=pct, unit="pct", higher="better") for name, pct in found.items() if pct is not None}
 
 
 def _loss(delta: AccuracyDelta) -> float | None:

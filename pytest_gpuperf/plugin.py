@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -112,6 +112,10 @@ class SessionHooks:
         known = len(self.session.results)
         self.session.collect(report)
         for result in self.session.results[known:]:
+            if (xml := _junit_xml(self.config)) is not None:
+                from pytest_gpuperf.report import junit
+
+                xml.node_reporter(report).append(junit.element(result))
             self.config.hook.pytest_gpuperf_case(config=self.config, result=result)
 
     def pytest_gpuperf_case(self, config: pytest.Config, result: CaseResult) -> None:
@@ -149,10 +153,23 @@ class SessionHooks:
             for line in lines:
                 terminalreporter.write_line(line)
 
+    def pytest_sessionstart(self) -> None:
+        """Write into pytest's XML file what holds for all its cases."""
+        if (xml := _junit_xml(self.config)) is not None:
+            for name, value in self.session.facts():
+                xml.add_global_property(name, value)
+
     def pytest_unconfigure(self) -> None:
         """Leave no child behind, whatever happened."""
         self.session.stop()
         self.termination.restore()
+
+
+def _junit_xml(config: pytest.Config) -> Any:
+    """Return what writes ``--junit-xml``, if somebody asked for it; pytest has no public way to a case's text there."""
+    from _pytest.junitxml import xml_key
+
+    return config.stash.get(xml_key, None)
 
 
 def _progress(config: pytest.Config) -> Progress:

@@ -104,6 +104,10 @@ class Session:
             certificate=selfcheck.cite(selfcheck.PATH, self._rig.fingerprint),
         ) + [f"gpuperf: {problem}" for problem in (*self._rig.problems, *health.environment(os.environ))]
 
+    def facts(self) -> list[tuple[str, str]]:
+        """Return what holds for all cases, as name and value."""
+        return junit.facts(self.profile.name, self._rig.fingerprint)
+
     def runs_batch(self, model: str | None, batch: int | None) -> bool:
         """Whether the profile and ``--gpu-batches`` let this batch run."""
         if model is None or batch is None:
@@ -141,7 +145,8 @@ class Session:
         finally:
             self._rig.progress.clear()
         self._fresh.append(result)
-        item.user_properties.extend(junit.properties(result))
+        if junit.has_properties(item.config):
+            item.user_properties.extend(junit.properties(result))
         if self._actions.get(result.verdict.status, "fail") != "fail":
             return None
         return "\n".join(failure.lines(result.verdict, result.id, self.profile.name))

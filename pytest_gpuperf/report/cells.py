@@ -60,6 +60,11 @@ def metrics(case: CaseResult) -> Mapping[str, Metric]:
     return case.measured.metrics if case.measured else {}
 
 
+def figures_of(case: CaseResult) -> dict[str, Metric]:
+    """Return every figure of a case by its name, its shares of what is possible last; nothing if nothing is known."""
+    return (figures.of(case.measured) if case.measured else {}) | figures.shares(case.physics)
+
+
 def latency(case: CaseResult, percentile: str) -> str:
     """Write a latency in ms without the unit; ``percentile`` is ``p50``, ``p90`` or ``p99``."""
     metric = metrics(case).get(LATENCY.format(percentile))

@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from pytest_gpuperf import figures
 from pytest_gpuperf.records import CaseResult
+from pytest_gpuperf.report import cells
 from pytest_gpuperf.report.results import Results
 from pytest_gpuperf.report.terminal import printable
 
@@ -15,8 +15,6 @@ COLUMNS = (
     "profile", "id", "suite", "model", "engine", "precision", "batch", "verdict", "reason",
     "metric", "value", "unit", "lower", "upper", "n",
 )  # fmt: skip
-#: Of the GPU's peak, and of the best published throughput of the card.
-SHARES = ("mfu_pct", "best_pct")
 # A spreadsheet runs a cell that begins so as a formula, whatever its quotes.
 _FORMULA = ("=", "+", "-", "@")
 
@@ -35,12 +33,9 @@ def document(results: Sequence[Results]) -> str:
 def _rows(profile: str, case: CaseResult) -> Iterator[list[object]]:
     own = [profile, case.id, case.suite, case.model, case.engine, case.precision]
     head = [*map(_text, own), case.batch, case.verdict.status.value, _text(case.verdict.reason)]
-    measured = figures.of(case.measured) if case.measured else {}
+    measured = cells.figures_of(case)
     for name, metric in measured.items():
         yield [*head, _text(name), metric.value, metric.unit, _bound(metric.lower), _bound(metric.upper), metric.n]
-    for name in SHARES:
-        if case.physics and (share := getattr(case.physics, name)) is not None:
-            yield [*head, name, share, "pct", "", "", ""]
     if not measured:
         yield [*head, "", "", "", "", "", ""]
 

@@ -1,19 +1,21 @@
 """JUnit: properties on the test case, and the same numbers as text where viewers hide properties.
 
-pytest writes its XML file during the run (``--junit-xml``) and puts :func:`properties` on the test case, which most
-servers read and the xunit2 schema does not know. :func:`document` makes a file from results that the schema accepts:
-properties stand at the suite, the numbers of a case in its ``system-out``.
+pytest writes its XML file during the run (``--junit-xml``). Its family ``xunit2``, the default, has a schema, and that
+knows no properties of a test case: there the numbers stand in the case's ``system-out`` and what holds for all of them
+at the suite. With ``junit_family = xunit1`` the case also has :func:`properties`. :func:`document` makes a file from
+results, which the schema accepts too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
 from pytest_gpuperf import figures
-from pytest_gpuperf.records import CaseResult, Status
+from pytest_gpuperf.records import CaseResult, Fingerprint, Status
 from pytest_gpuperf.report import cells
 from pytest_gpuperf.report.order import GREEN
 
@@ -25,14 +27,15 @@ NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\uD7FF\\uE000-\\uFFFD\\U00010000-\\U0010
 ERRORS = frozenset({Status.CONFIG, Status.INFRA})
 
 
+def has_properties(config: Any) -> bool:
+    """Whether a test case may have properties: always, but where pytest writes a file whose schema forbids them."""
+    return not getattr(config.option, "xmlpath", None) or config.getini("junit_family") != "xunit2"
+
+
 def properties(case: CaseResult) -> list[tuple[str, str]]:
     """Return ``gpuperf_*`` name and value pairs: verdict, every figure by its name."""
     pairs = [("gpuperf_verdict", case.verdict.status.value)]
-    measured = case.measured
-    if measured is None:
-        return pairs
-    pairs += [(f"gpuperf_{name}", repr(metric.value)) for name, metric in figures.of(measured).items()]
-    return pairs
+    return pairs + [(f"gpuperf_{name}", repr(metric.value)) for name, metric in cells.figures_of(case).items()]
 
 
 def system_out(case: CaseResult) -> str:
@@ -42,7 +45,15 @@ def system_out(case: CaseResult) -> str:
     if case.measured is not None:
         lines.append(f"vs {case.reference}: {cells.speed_ratio(case, interval=True)}")
         lines.append(f"accuracy: {cells.accuracy(case.measured.accuracy)}")
+    lines += [f"{name}: {cells.quantity(share)}" for name, share in figures.shares(case.physics).items()]
     return "\n".join(lines)
+
+
+def element(case: CaseResult) -> ET.Element:
+    """Return :func:`system_out` for the test case of a file that pytest is writing."""
+    out = ET.Element("system-out")
+    out.text = _xml(system_out(case))
+    return out
 
 
 def document(results: Sequence[Results]) -> str:
@@ -59,13 +70,14 @@ def _suite(result: Results) -> str:
         f"<testsuite name={_attribute(result.profile)} tests={_attribute(str(len(result.cases)))} "
         f'errors="{errors}" failures="{failures}" skipped="0" time="{result.seconds:.3f}"{started}>'
     )
-    held = "".join(f"<property name={_attribute(name)} value={_attribute(value)}/>" for name, value in _facts(result))
-    return "\n".join([opening, f"<properties>{held}</properties>", *map(_case, result.cases), "</testsuite>"])
+    held = facts(result.profile, result.fingerprint, command=result.command, commit=result.commit)
+    written = "".join(f"<property name={_attribute(name)} value={_attribute(value)}/>" for name, value in held)
+    return "\n".join([opening, f"<properties>{written}</properties>", *map(_case, result.cases), "</testsuite>"])
 
 
-def _facts(result: Results) -> list[tuple[str, str]]:
-    fingerprint = result.fingerprint
-    known = {"profile": result.profile, "command": result.command, "commit": result.commit}
+def facts(profile: str, fingerprint: Fingerprint | None, **known: str) -> list[tuple[str, str]]:
+    """Return what holds for all cases as ``gpuperf_*`` name and value pairs: the profile, the machine, its software."""
+    known = {"profile": profile, **known}
     if fingerprint is not None:
         known |= {"machine": fingerprint.machine, **fingerprint.hardware, **fingerprint.software}
     return [(f"gpuperf_{name}", value) for name, value in known.items() if value]

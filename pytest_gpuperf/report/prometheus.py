@@ -11,8 +11,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from pytest_gpuperf import figures
 from pytest_gpuperf.records import CaseResult
+from pytest_gpuperf.report import cells
 from pytest_gpuperf.report.results import Results
 from pytest_gpuperf.report.terminal import printable
 
@@ -69,11 +69,11 @@ def _samples(profile: str, case: CaseResult) -> Iterator[Sample]:
     }
     yield "gpuperf_verdict", labels | {"verdict": case.verdict.status.value}, 1.0
     yield "gpuperf_case_duration_seconds", labels, case.seconds
-    if case.measured is None:
-        return
-    for name, metric in figures.of(case.measured).items():
+    for name, metric in cells.figures_of(case).items():
         if math.isfinite(metric.value):
             yield _figure(name, labels, metric.value)
+    if case.measured is None:
+        return
     gpu = labels | {"hw_type": "gpu", "hw_id": case.measured.info.device}
     for name, value in case.measured.telemetry.items():
         if value is not None and math.isfinite(value):

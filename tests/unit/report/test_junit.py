@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-import os
 import xml.etree.ElementTree as ET
+from types import SimpleNamespace
 
 import pytest
+import xmlschema
+from fakes import xunit2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gpuperf.records import Status, Verdict
+from pytest_gpuperf.records import Physics, Status, Verdict
 from pytest_gpuperf.report import junit
 from pytest_gpuperf.report.results import Results
 from tests.unit.report.conftest import make_case
@@ -57,28 +59,45 @@ def test_numbers_are_also_in_system_out(regressed):
     ]
 
 
-# What the xunit2 schema (junit-10.xsd of Jenkins' xUnit plugin, which pytest's documentation names) allows.
-ALLOWED = {
-    "testsuites": ({"testsuite"}, {"name", "time", "tests", "failures", "errors"}),
-    "testsuite": (
-        {"properties", "testcase", "system-out", "system-err"},
-        {"name", "tests", "failures", "errors", "skipped", "time", "timestamp", "hostname", "id", "package", "file"},
-    ),
-    "properties": ({"property"}, set()),
-    "property": (set(), {"name", "value"}),
-    "testcase": ({"skipped", "error", "failure", "system-out", "system-err"}, {"name", "time", "classname", "group"}),
-    "failure": (set(), {"type", "message"}),
-    "error": (set(), {"type", "message"}),
-    "system-out": (set(), set()),
-}
+def test_shares_of_what_is_possible_are_told_too(case):
+    rated = case(physics=Physics(mfu_pct=37.25, best_pct=41.0))
+    assert dict(junit.properties(rated))["gpuperf_mfu_pct"] == "37.25"
+    assert junit.system_out(rated).splitlines()[-2:] == ["mfu_pct: 37.2 %", "best_pct: 41.0 %"]
 
 
-def test_only_what_the_xunit2_schema_allows(cases):
-    root = ET.fromstring(junit.document([Results(profile="h200", fingerprint=None, cases=tuple(cases))]))
-    for element in root.iter():
-        children, attributes = ALLOWED[element.tag]
-        assert {child.tag for child in element} <= children
-        assert set(element.attrib) <= attributes
+def test_the_xunit2_schema_accepts_it(cases):
+    text = junit.document([Results(profile="h200", fingerprint=None, cases=tuple(cases), seconds=3661.5)])
+    for schema in xunit2.schemas():
+        schema.validate(text)
+
+
+@pytest.mark.parametrize(
+    ("wound", "what"),
+    [
+        (("<system-out>", "<properties/><system-out>"), "Unexpected child"),
+        (('skipped="0" time="1.000"', 'skipped="0" time="1.0000"'), "pattern"),
+        (('errors="0" ', ""), "missing required attribute"),
+        (("<testcase ", '<testcase file="a" '), "'file' attribute not allowed"),
+    ],
+)
+def test_the_schema_would_tell(case, wound, what):
+    text = junit.document([Results(profile="h200", fingerprint=None, cases=(case(),), seconds=1.0)])
+    assert wound[0] in text
+    for schema in xunit2.schemas():
+        with pytest.raises(xmlschema.XMLSchemaValidationError, match=what):
+            schema.validate(text.replace(*wound, 1))
+
+
+@pytest.mark.parametrize(
+    ("path", "family", "expected"), [(None, "xunit2", True), ("a", "xunit2", False), ("a", "xunit1", True)]
+)
+def test_a_case_has_properties_where_no_schema_forbids_them(path, family, expected):
+    config = SimpleNamespace(option=SimpleNamespace(xmlpath=path), getini={"junit_family": family}.get)
+    assert junit.has_properties(config) is expected
+
+
+def test_nothing_breaks_without_pytest_s_own_writer():
+    assert junit.has_properties(SimpleNamespace(option=SimpleNamespace()))
 
 
 @given(st.text())
@@ -86,10 +105,4 @@ def test_any_text_gives_well_formed_xml(text):
     hostile = make_case(text, Status.REGRESSED, text)
     root = ET.fromstring(junit.document([Results(profile=text, fingerprint=None, cases=(hostile,))]).encode("utf-8"))
     assert len(root.findall("testsuite/testcase/failure")) == 1
-
-
-@pytest.mark.skipif("GPUPERF_JUNIT_XSD" not in os.environ, reason="GPUPERF_JUNIT_XSD names no copy of junit-10.xsd")
-def test_the_schema_itself_accepts_it(cases):
-    xmlschema = pytest.importorskip("xmlschema", reason="xmlschema is not installed")
-    text = junit.document([Results(profile="h200", fingerprint=None, cases=tuple(cases), seconds=61.5)])
-    xmlschema.XMLSchema(os.environ["GPUPERF_JUNIT_XSD"]).validate(text)
+    xunit2.schemas()[0].validate(ET.tostring(root, encoding="unicode"))

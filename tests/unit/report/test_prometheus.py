@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from prometheus_client import parser
+from prometheus_client.openmetrics import parser as openmetrics
 
+from pytest_gpuperf.records import Physics
 from pytest_gpuperf.report import prometheus
 from pytest_gpuperf.report.results import Results
 from pytest_gpuperf.report.terminal import printable
@@ -43,6 +44,12 @@ def test_lines(case, line):
     assert line.replace("%s", LABELS) in lines
 
 
+def test_shares_of_what_is_possible(case):
+    lines = prometheus.document([session([case(physics=Physics(mfu_pct=37.5, best_pct=41.0))])]).splitlines()
+    assert f"gpuperf_mfu_ratio{{{LABELS}}} 0.375" in lines
+    assert f"gpuperf_best_ratio{{{LABELS}}} 0.41" in lines
+
+
 def test_what_is_not_known_is_not_there(case):
     assert "clock" not in prometheus.document([session([case()])])
 
@@ -58,15 +65,11 @@ def test_no_series_occurs_twice(case):
     assert f"gpuperf_case_duration_seconds{{{LABELS}}} 2" in lines
 
 
-@pytest.mark.skipif(find_spec("prometheus_client") is None, reason="prometheus-client is not installed")
 @example('a"} 1')
 @example("a\\")
 @example("a\nb 1")
 @given(st.text())
 def test_the_reference_parsers_read_it_back(text):
-    from prometheus_client import parser
-    from prometheus_client.openmetrics import parser as openmetrics
-
     document = prometheus.document([session([make_case(text, model=text)])])
     for parse in (parser.text_string_to_metric_families, openmetrics.text_string_to_metric_families):
         families = {family.name: family for family in parse(document)}

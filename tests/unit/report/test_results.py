@@ -3,9 +3,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from importlib.util import find_spec
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from pytest_gpuperf.errors import ConfigError
@@ -152,10 +152,7 @@ def test_published_schema_is_the_code_s_own():
     assert json.loads(SCHEMA.read_text()) == json.loads(json.dumps(results.schema()))
 
 
-@pytest.mark.skipif(find_spec("jsonschema") is None, reason="jsonschema is not installed")
 def test_what_is_written_is_valid_by_the_published_schema(cases, fingerprint):
-    import jsonschema
-
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     content = json.loads(json.dumps(results.document("h200", fingerprint, cases)))
     assert [error.message for error in validator.iter_errors(content)] == []
