@@ -1,5 +1,7 @@
 """How the baseline store bears kill -9 and many writers: `python benchmarks/store.py [--kills N] [--rounds N]`.
 
+`--merges N --seed S` is another run altogether: N random triples of files, merged in every order.
+
 Two figures, counted and not timed: of N writers killed in the middle of a write, how many left a file that cannot be
 read or is a mixture, and how many stray files are left after the sweep of the next start; of 8 writers that add entries
 at once, how many entries were lost. The foil is what `open(path, "w")` does under the same kills.
@@ -8,6 +10,7 @@ at once, how many entries were lost. The foil is what `open(path, "w")` does und
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import os
 import random
@@ -101,13 +104,63 @@ def raced(path: Path, writers: int, rounds: int) -> int:
     return writers * rounds - len(baselines.read(path).entries)
 
 
+def merged(merges: int, seed: int) -> int:
+    """Merge random triples of files in every order; return how many broke a law of merging or raised anything."""
+    rng = random.Random(seed)
+    base = entry(1.0)
+    broken = 0
+    for _ in range(merges):
+        files_ = [baselines.Suite(profile="a40", suite="s", entries=drawn(base, rng)) for _ in range(3)]
+        try:
+            broken += not is_lawful(*files_)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is what is counted)
+            print(f"{error!r} from {files_}", file=sys.stderr)
+            broken += 1
+    return broken
+
+
+def drawn(base: BaselineEntry, rng: random.Random) -> dict[str, BaselineEntry]:
+    """Return entries of some of three cases, few enough values that equal ones meet and many that no two are alike."""
+    entries = {}
+    for case in "abc":
+        if rng.random() < 0.5:
+            continue
+        value = rng.choice([rng.choice([1.0, 2.0]), rng.lognormvariate(0, 3)])
+        metric = dataclasses.replace(base.metrics["latency_p50_ms"], value=value)
+        provenance = Provenance(
+            kind=rng.choice(["measured", "published"]),
+            date=f"2026-{rng.randint(1, 2):02}-{rng.randint(1, 28):02}",
+            reason=rng.choice(["one", "two"]),
+        )
+        entries[case] = dataclasses.replace(base, metrics={"latency_p50_ms": metric}, provenance=provenance)
+    return entries
+
+
+def is_lawful(one: baselines.Suite, two: baselines.Suite, three: baselines.Suite) -> bool:
+    """Return whether merging is commutative, associative and idempotent and loses no case."""
+    merge = baselines.merge
+    both = merge(one, two)
+    return (
+        both == merge(two, one)
+        and merge(one, merge(two, three)) == merge(both, three)
+        and merge(one, one) == one
+        and merge(both, two) == both
+        and both.entries.keys() == one.entries.keys() | two.entries.keys()
+    )
+
+
 def main() -> None:
-    """Run both and print the table of docs/measurements.md."""
+    """Run what was asked for and print the table of docs/measurements.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--merges", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
+    if args.merges:
+        print(f"| random triples merged in every order | {args.merges} | {merged(args.merges, args.seed)} broken |")
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store" / "a40" / "s.json"
         damaged, met = killed(path, args.kills, files.write_bytes)
