@@ -53,20 +53,15 @@ class Repository:
         isolate(pytester, monkeypatch)
         self.pytester = pytester
         self.path = pytester.path
-        self.budget("Budget()")
-        (self.path / "seeded.py").write_text((TESTS / "fakes" / "inputs.py").read_text())
-        (self.path / "conftest.py").write_text(QUIET)
-        self.script("fast", device_ms="1")
-        self.script("slow", device_ms="3")
-        self.script("reference", device_ms="2")
+        plant(self.path)
 
     def budget(self, expression: str) -> None:
         """Write the suite with this budget."""
-        (self.path / "test_suite.py").write_text(SUITE.replace("BUDGET", expression))
+        write_suite(self.path, expression)
 
     def script(self, name: str, **options: str) -> None:
         """Set what an engine does from now on."""
-        (self.path / f"{name}.json").write_text(json.dumps(options))
+        write_script(self.path, name, **options)
 
     def run(self, *arguments: str, seconds: float = 0.3) -> pytest.RunResult:
         """Run the suite in this process (the engines are in children of it anyway)."""
@@ -84,12 +79,36 @@ class Repository:
 
     def results(self) -> dict[str, dict]:
         """Return results.json's cases by id."""
-        document = json.loads((self.path / ".gpuperf" / "results.json").read_text())
-        return {case["id"]: case for case in document["cases"]}
+        return read_results(self.path)
 
     def verdicts(self) -> dict[str, str]:
         """Return verdict by case id."""
         return {case_id: case["verdict"] for case_id, case in self.results().items()}
+
+
+def plant(folder: Path) -> None:
+    """Write the suite, its inputs and what its engines do."""
+    write_suite(folder, "Budget()")
+    (folder / "seeded.py").write_text((TESTS / "fakes" / "inputs.py").read_text())
+    (folder / "conftest.py").write_text(QUIET)
+    for name, device_ms in (("fast", "1"), ("slow", "3"), ("reference", "2")):
+        write_script(folder, name, device_ms=device_ms)
+
+
+def write_suite(folder: Path, budget: str) -> None:
+    """Write the suite with this budget, an expression."""
+    (folder / "test_suite.py").write_text(SUITE.replace("BUDGET", budget))
+
+
+def write_script(folder: Path, name: str, **options: str) -> None:
+    """Set what an engine does from now on."""
+    (folder / f"{name}.json").write_text(json.dumps(options))
+
+
+def read_results(folder: Path) -> dict[str, dict]:
+    """Return results.json's cases by id."""
+    document = json.loads((folder / ".gpuperf" / "results.json").read_text())
+    return {case["id"]: case for case in document["cases"]}
 
 
 def isolate(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
