@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PROFILE ?= cpu
 SUITES ?= suites
+JOBS ?= 2
 RUN := $(VENV)/bin/python -m
 
 .PHONY: suite test check docs types layers baseline clean
@@ -11,7 +12,7 @@ suite: $(VENV)/ready  ## measure and judge the product's own suites
 	$(RUN) pytest $(SUITES) --gpu-profile=$(PROFILE) $(ARGS)
 
 test: $(VENV)/ready  ## the plugin's own tests
-	$(RUN) pytest tests $(ARGS)
+	$(RUN) pytest tests -n $(JOBS) --dist worksteal $(ARGS)
 
 check: $(VENV)/ready  ## style, types, layers
 	$(RUN) ruff check .

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from fakes.nvml import FakeNvml
 from fakes.repository import Repository
+
+
+@pytest.fixture(autouse=True)
+def _no_xdist_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session inside a test is its own, also where the test runs in a worker of xdist."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
