@@ -18,7 +18,7 @@ import msgspec
 
 from pytest_gpuperf import baselines, conditions, figures, files
 from pytest_gpuperf.errors import BaselineError, InfraError
-from pytest_gpuperf.records import BaselineEntry, CaseResult, Tolerance, Trend
+from pytest_gpuperf.records import BaselineEntry, CaseResult, Status, Tolerance, Trend
 from pytest_gpuperf.records.sample import Higher
 
 #: Worsening since the anchor that is worth a word, in percent; more where one step alone may be more.
@@ -31,6 +31,7 @@ FIGURES: dict[str, Higher] = {
     "latency_p99_ms": "worse",
 }
 _FEWEST = 2
+_TOLD = (Status.PASSED, Status.IMPROVED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +192,8 @@ def _trend(case: CaseResult, past: Sequence[Accepted], tolerance: Tolerance) -> 
         machine=case.measured.conditions.get("machine", ""),
     )
     own = [*(entry for entry in past if entry.case == case.id), now]
-    drifted = drifts(own, tolerance=tolerance)
+    # Many steps that each pass are what nobody else tells of; a number that was not decided is no step.
+    drifted = drifts(own, tolerance=tolerance) if case.verdict.status in _TOLD else []
     for figure in (*(drift.figure for drift in drifted), *(name for name in FIGURES if name in now.figures)):
         points = tuple((entry.date, entry.figures[figure]) for entry in _comparable(own, figure))
         if len(points) >= _FEWEST:

@@ -212,6 +212,13 @@ def test_ten_passing_steps_of_one_percent_drift_by_the_sixth():
     assert all(told[4:])
 
 
+@pytest.mark.parametrize("status", [Status.INCONCLUSIVE, Status.REGRESSED, Status.INFRA])
+def test_a_number_that_did_not_pass_is_no_drift(status):
+    slow = replace(case(3.0), verdict=Verdict(status=status, reason=""))
+    assert trend(slow, past(2.0)).drift == ""
+    assert trend(case(3.0), past(2.0)).drift != ""
+
+
 def test_the_figure_that_drifted_is_the_one_that_is_shown():
     assert trend(case(2.0, ratio=0.4), past(2.0, 2.0)).metric == "speed_ratio"
 
