@@ -1,4 +1,6 @@
-"""One self-contained HTML page: no script, no request, readable without its style sheet (Jenkins blocks both).
+"""One self-contained HTML page: no request, readable without its style sheet and its script (Jenkins blocks both).
+
+The script only adds to the table of cases: a filter, and sorting by a column. It runs by its digest, no other can.
 
 The page has a size limit. Every case keeps its table row; charts and details are written worst first while they fit,
 and what was left out is counted on the page.
@@ -6,10 +8,13 @@ and what was left out is counted on the page.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -145,6 +150,7 @@ def _environment() -> Environment:
         # Whatever is printed loses its control characters, which HTML cannot hold and readers cannot see.
         finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
     )
+    script = Markup(files("pytest_gpuperf.report.html").joinpath("table.js").read_text("utf-8"))  # noqa: S704 - ours
     environment.globals |= {
         "cells": cells,
         "change": cells.change,
@@ -155,6 +161,8 @@ def _environment() -> Environment:
         "most_layers": MOST_LAYERS,
         "name": name,
         "traces": traces.charts,
+        "script": script,
+        "script_digest": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         "units": units,
         "version": __version__,
     }
