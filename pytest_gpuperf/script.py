@@ -64,8 +64,8 @@ class Script:
         if name in sys.modules:
             return sys.modules[name]
         spec = importlib.util.spec_from_file_location(name, self.path)
-        if spec is None or spec.loader is None:
-            raise ConfigError("not a Python file", got=str(self.path))
+        assert spec is not None  # as for every file that ends with .py
+        assert spec.loader is not None
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)

@@ -66,7 +66,8 @@ def test_row28_no_case_is_measured_on_a_lost_gpu(on_a40, repository):
     result.assert_outcomes(passed=1, failed=1)
     assert repository.verdicts() == {FIRST: "new", LAST: "infra"}
     assert repository.results()[LAST]["metrics"] == {}
-    assert repository.results()[FIRST]["telemetry"]["power_w"] == 90
+    # A peak, which stands even where a busy machine lets the sampler miss too much for means.
+    assert repository.results()[FIRST]["telemetry"]["temperature_max_c"] == 45
     result.stdout.fnmatch_lines(["infra: GPU 0 (*): the GPU has fallen off the bus*", "*power-cycle*"])
 
 

@@ -35,11 +35,11 @@ class Conversation:
         return self.reply()
 
     def reply(self) -> p.Message:
-        while isinstance(
-            message := p.decode_reply(self.channel.receive(deadline=time.monotonic() + DEADLINE_S)), p.Progress
-        ):
+        while True:
+            message = p.decode_reply(self.channel.receive(deadline=time.monotonic() + DEADLINE_S))
+            if not isinstance(message, p.Progress):
+                return message
             self.said.append(message.text)
-        return message
 
     def open(self, spec: EngineSpec, batches: BatchSpec | None = None) -> p.Message:
         return self.ask(p.Open(spec=spec, batches=batches or cases.batches(), cache=str(self.cache)))
