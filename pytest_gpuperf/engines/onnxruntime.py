@@ -96,6 +96,10 @@ class OnnxRuntimeBinding(Binding):
         """Run the session; results are in host memory when it returns."""
         self._results = self._run(self._names, self._feeds)
 
+    def refill(self, batch: Arrays) -> None:
+        """Take other inputs of the same shapes."""
+        self._feeds = {name: batch[name] for name in self._feeds}
+
     def outputs(self) -> dict[str, NDArray[np.generic]]:
         """Return the last run's outputs."""
         return {name: result.copy() for name, result in zip(self._names, self._results, strict=True)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import faulthandler
 import os
 import platform
@@ -12,10 +10,9 @@ import socket
 import sys
 
 from pytest_gpuperf.worker.channel import Channel
+from pytest_gpuperf.worker.leash import die_with_parent
 from pytest_gpuperf.worker.protocol import VERSION, Hello, encode
 from pytest_gpuperf.worker.server import Server
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(arguments: list[str]) -> int:
@@ -25,17 +22,11 @@ def main(arguments: list[str]) -> int:
         return 2
     faulthandler.enable(all_threads=True)
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    _die_with_parent()
+    die_with_parent()
     channel = Channel(socket.socket(fileno=int(arguments[0])))
     channel.send(encode(Hello(version=VERSION, pid=os.getpid(), python=platform.python_version())))
     Server(channel).serve()
     return 0
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the parent dies; the closed socket alone cannot end a hang in native code."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -178,6 +178,14 @@ class TensorRTBinding(Binding):
             self._end.record(stream)
         self._end.wait()
 
+    def refill(self, batch: Mapping[str, NDArray[np.generic]]) -> None:
+        """Write other inputs of the same shapes into the pinned memory that the next run copies from."""
+        with self._lane.lock:
+            for name, buffer in self._inputs.items():
+                buffer.host[...] = batch[name]
+                if not self._mode.has_transfers:
+                    buffer.upload(self._lane.stream.handle)
+
     def outputs(self) -> dict[str, NDArray[np.generic]]:
         """Return host copies of the last run's outputs."""
         if not self._mode.has_transfers:
