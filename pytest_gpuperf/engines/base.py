@@ -39,6 +39,10 @@ class Binding(ABC):
     def outputs(self) -> dict[str, NDArray[np.generic]]:
         """Return host copies of the last run's outputs, each of shape ``(batch, …)``."""
 
+    def refill(self, batch: Arrays) -> None:  # noqa: ARG002 - for those that can
+        """Replace the bound inputs by others of the same shapes; only where the engine can, as a server needs it."""
+        raise EngineError("this engine cannot be given other inputs")
+
     def device_ns(self) -> int:
         """Return the last run's time by the device's clock, in nanoseconds; only where the engine has one."""
         raise EngineError("this engine has no device clock")
@@ -64,6 +68,11 @@ class Engine(ABC):
             )
         self.spec = spec
         self.info: EngineInfo | None = None
+
+    @property
+    def artefact_precision(self) -> str:
+        """Precision of the artefact to load: the engine's own, unless the engine is what changes it."""
+        return self.spec.precision
 
     def open(self, artefact: Artefact, *, cache: Path, progress: Progress) -> EngineInfo:
         """Load the artefact and return what the engine really is.
