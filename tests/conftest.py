@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from fakes.nvml import FakeNvml
 from fakes.repository import Repository
+from hypothesis import settings
+
+# How long an example takes depends on who else uses the machine.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

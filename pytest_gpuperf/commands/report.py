@@ -78,7 +78,8 @@ def resumed(path: Path) -> Path:
 
 def _tables(sessions: Sequence[Results], *, is_comparison: bool) -> list[merge.Table]:
     if not is_comparison:
-        return merge.side_by_side(sessions) if len({session.profile for session in sessions}) > 1 else []
+        is_several = len({session.profile for session in sessions}) > 1
+        return [*merge.side_by_side(sessions), *merge.by_server(sessions)] if is_several else []
     if len(sessions) != PAIR:
         raise ConfigError(
             "--compare takes two results files", got=f"{len(sessions)}", hint="name the earlier run first"

@@ -17,6 +17,10 @@ FACE_VALUE = (
     "Numbers of two runs at face value: what lies within the machine's own spread is no change. "
     "A verdict needs a live comparison: pytest --gpu-profile=…"
 )
+BY_SERVER = ("server", "batch", "engine", "precision", "p50 ms", "samples/s", "over FP32", "MFU")
+OVER_FP32 = (
+    "over FP32: latency of TensorFlow in FP32, or else of the engine itself, over this one; same server and batch."
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ def side_by_side(results: Sequence[Results]) -> list[Table]:
     ]
 
 
+def by_server(results: Sequence[Results]) -> list[Table]:
+    """Return one table per model with a row per server and case, as papers print it: servers of one batch together."""
+    models = sorted({case.model for result in results for case in result.cases})
+    return [Table(f"{model}, server by server", BY_SERVER, _server_rows(model, results), OVER_FP32) for model in models]
+
+
 def compare(before: Results, after: Results) -> Table:
     """Return what changed between two runs, the largest change for the worse first."""
     old, new = ({case.id: case for case in result.cases} for result in (before, after))
@@ -63,6 +73,35 @@ def compare(before: Results, after: Results) -> Table:
     title = f"{before.profile} {before.started or 'before'} → {after.profile} {after.started or 'after'}"
     columns = ("case", "number", "before", "after", "change", "verdict")
     return Table(title, columns, tuple(row for _, row in rows), FACE_VALUE)
+
+
+def _server_rows(model: str, results: Sequence[Results]) -> tuple[tuple[str, ...], ...]:
+    rows = []
+    for place, result in enumerate(results):
+        gpu = result.fingerprint.hardware.get("gpu") if result.fingerprint else None
+        server = f"{result.profile} ({gpu})" if gpu else result.profile
+        cases = [case for case in result.cases if case.model == model]
+        for case in cases:
+            numbers = (cells.latency(case, "p50"), cells.throughput(case), _over_fp32(case, cases))
+            row = (server, str(case.batch), case.engine, case.precision, *numbers, cells.utilisation(case))
+            rows.append(((case.batch, case.precision != "fp32", case.engine, case.precision, place), row))
+    return tuple(row for _, row in sorted(rows))
+
+
+def _over_fp32(case: CaseResult, cases: Sequence[CaseResult]) -> str:
+    """Write how many times as fast as FP32 a case is: TensorFlow's where that was measured, else the engine's own."""
+    own = _p50_ms(case)
+    for engine in ("tensorflow", case.engine):
+        for other in cases:
+            plain = _p50_ms(other)
+            if (other.engine, other.precision, other.batch) == (engine, "fp32", case.batch) and own and plain:
+                return cells.number(plain / own, "x")
+    return cells.NONE
+
+
+def _p50_ms(case: CaseResult) -> float | None:
+    metric = cells.metrics(case).get(cells.LATENCY.format("p50"))
+    return metric.value if metric else None
 
 
 def _row(key: tuple[str, str, int], cases: dict[str, CaseResult], servers: Sequence[str]) -> tuple[str, ...]:

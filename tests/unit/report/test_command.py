@@ -41,7 +41,8 @@ def test_all_formats_at_once(file, tmp_path, capsys):
 
 def test_servers_are_shown_side_by_side(file, capfd):
     assert main(["report", file("a40"), file("h200")]) == 0
-    assert "| a40 p50 ms | a40 samples/s | h200 p50 ms | h200 samples/s |" in capfd.readouterr().out
+    assert "| a40 p50 ms | a40 samples/s | h200 p50 ms | h200 samples/s |" in (told := capfd.readouterr().out)
+    assert "## resnet50, server by server" in told
 
 
 def test_two_runs_are_compared(file, capfd, case):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_gpuperf import __version__
 from pytest_gpuperf.records import Fingerprint, Status
 from pytest_gpuperf.report import html
-from pytest_gpuperf.report.merge import side_by_side
+from pytest_gpuperf.report.merge import by_server, side_by_side
 from pytest_gpuperf.report.results import Results
 from pytest_gpuperf.report.terminal import printable
 from tests.unit.report.conftest import make_case, make_regressed
@@ -116,7 +116,10 @@ def test_golden(cases, golden):
 def test_several_servers_share_a_page(cases, golden):
     slower = [make_case(f"test_resnet50_fp16[{b}]", batch=b, p50_ms=0.9 + 0.07 * b) for b in (1, 8, 16, 32, 64)]
     results = [session(cases), session(slower, profile="a40")]
-    golden("servers.html", html.document(results, side_by_side(results)).replace(__version__, "VERSION"))
+    golden(
+        "servers.html",
+        html.document(results, [*side_by_side(results), *by_server(results)]).replace(__version__, "VERSION"),
+    )
 
 
 def test_nothing_is_loaded_and_nothing_but_our_script_runs(cases):

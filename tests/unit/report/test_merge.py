@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from pytest_gpuperf.records import Status
+from pytest_gpuperf.records import Fingerprint, Status
 from pytest_gpuperf.report import html, markdown, merge
 from pytest_gpuperf.report.results import Results
 
 
 def session(*cases, profile="h200", **changes):
-    return Results(profile=profile, fingerprint=None, cases=cases, **changes)
+    return Results(**{"fingerprint": None} | changes, profile=profile, cases=cases)
 
 
 def test_servers_stand_side_by_side(case):
@@ -57,10 +57,49 @@ def test_comparing_says_that_it_is_no_verdict(case):
         assert "at face value" in page
 
 
-def test_golden(case, golden):
-    servers = {"h200": 0.5, "a40": 2.0, "a100-80gb": 1.0}
-    results = [
-        session(*(case(f"t[{batch}]", batch=batch, p50_ms=base + batch / 10) for batch in (1, 8)), profile=profile)
+def four_servers(case):
+    """Sessions as for the article's tables: TensorFlow in FP32 and TensorRT in FP16 on each of its servers and ours."""
+    servers = {"a40": 2.0, "a100-80gb": 1.0, "rtx6000-ada": 1.5, "h200": 0.5}
+    return [
+        session(
+            *(
+                case(
+                    f"t_{engine}[{batch}]",
+                    engine=engine,
+                    precision=precision,
+                    batch=batch,
+                    p50_ms=slow * base + batch / 10,
+                )
+                for engine, precision, slow in (("tensorflow", "fp32", 4), ("tensorrt", "fp16", 1))
+                for batch in (1, 8)
+            ),
+            profile=profile,
+            fingerprint=Fingerprint(machine="", hardware={"gpu": f"GPU of {profile} x 2"}, software={}),
+        )
         for profile, base in servers.items()
     ]
-    golden("servers.md", markdown.document(results, merge.side_by_side(results)))
+
+
+def test_golden(case, golden):
+    results = four_servers(case)
+    golden("servers.md", markdown.document(results, [*merge.side_by_side(results), *merge.by_server(results)]))
+
+
+def test_servers_of_one_batch_stand_together_with_what_moving_from_fp32_buys(case):
+    (table,) = merge.by_server(four_servers(case))
+    assert [row[:4] for row in table.rows[:5]] == [
+        ("a40 (GPU of a40 x 2)", "1", "tensorflow", "fp32"),
+        ("a100-80gb (GPU of a100-80gb x 2)", "1", "tensorflow", "fp32"),
+        ("rtx6000-ada (GPU of rtx6000-ada x 2)", "1", "tensorflow", "fp32"),
+        ("h200 (GPU of h200 x 2)", "1", "tensorflow", "fp32"),
+        ("a40 (GPU of a40 x 2)", "1", "tensorrt", "fp16"),
+    ]
+    assert [row[6] for row in table.rows[:8]] == ["1.00 x"] * 4 + ["3.86 x", "3.73 x", "3.81 x", "3.50 x"]
+
+
+def test_without_tensorflow_an_engine_is_set_beside_its_own_fp32_and_what_is_not_known_is_a_dash(case):
+    own = session(case("a", precision="fp32", p50_ms=2.0), case("b", precision="int8", p50_ms=0.5), case("c", batch=1))
+    (table,) = merge.by_server([own, session(case("d", measured=None), profile="a40")])
+    assert [(row[0], row[3], row[6]) for row in table.rows] == [
+        ("h200", "fp16", "-"), ("h200", "fp32", "1.00 x"), ("a40", "fp16", "-"), ("h200", "int8", "4.00 x"),
+    ]  # fmt: skip
