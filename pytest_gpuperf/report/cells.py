@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pytest_gpuperf import figures, units
 from pytest_gpuperf.records import AccuracyDelta, CaseResult, Finding, Metric
-from pytest_gpuperf.report.failure import finding_line
+from pytest_gpuperf.report.failure import finding_line, name
 from pytest_gpuperf.report.order import GREEN
 
 NONE = "-"
@@ -15,6 +15,7 @@ SMALL = 1e-4
 NEARLY_1 = 0.9995
 LATENCY = "latency_{}_ms"
 THROUGHPUT = "throughput_sps"
+MOST_OTHERS = 3
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -75,6 +76,14 @@ def throughput(case: CaseResult) -> str:
     """Write the throughput in samples/s without the unit."""
     metric = metrics(case).get(THROUGHPUT)
     return number(metric.value if metric else None)
+
+
+def others(case: CaseResult) -> str:
+    """Write the first numbers of a case that has none of those that have a column, such as those of a server."""
+    found = metrics(case)
+    if found.keys() & {THROUGHPUT, *(LATENCY.format(rank) for rank in ("p50", "p99"))}:
+        return NONE
+    return ", ".join(f"{name(each)} {quantity(found[each])}" for each in list(found)[:MOST_OTHERS]) or NONE
 
 
 def speed_ratio(case: CaseResult, *, interval: bool = False) -> str:

@@ -78,7 +78,8 @@ def _cells(case: CaseResult) -> list[str]:
 
 
 def _changed(case: CaseResult) -> str:
-    remarks = [text(remark) for remark in cells.remarks(case)]
+    others = cells.others(case)
+    remarks = [text(remark) for remark in ([] if others == cells.NONE else [others]) + cells.remarks(case)]
     if case.verdict.status in GREEN:
         return "<br>".join(remarks)
     return "<br>".join([*map(text, cells.told(case)), *remarks, *map(code, case.verdict.hints)])

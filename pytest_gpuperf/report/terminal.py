@@ -47,6 +47,7 @@ COLUMNS = (
     Column("vs ref", 6, cells.speed_ratio),
     Column("MFU", 2, cells.utilisation, is_rare=True),
     Column("of best", 1, cells.best_share, is_rare=True),
+    Column("figures", 7, cells.others, is_text=True, is_rare=True),
     Column("accuracy", 2, lambda case: cells.accuracy(case.measured.accuracy if case.measured else None), is_text=True),
     Column("against", 1, lambda case: case.judged_against, is_text=True),
 )
