@@ -47,6 +47,11 @@ def findings(figures: Mapping[str, Metric], budget: Budget) -> list[Finding]:
     ]
 
 
+def bound(figure: str, metric: Metric | None, limit: float, *, is_upper: bool) -> Finding:
+    """Judge one bound that stands in no :class:`Budget`."""
+    return _finding(_Bound(figure, Status.OVER_BUDGET), metric, limit, is_upper=is_upper)
+
+
 def _finding(bound: _Bound, metric: Metric | None, limit: float, *, is_upper: bool) -> Finding:
     if metric is None:
         status, note = Status.INCONCLUSIVE, _WHY_MISSING.get(bound.figure, "not measured")

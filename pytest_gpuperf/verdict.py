@@ -2,7 +2,8 @@
 
 Findings are made in this order, and the worst of them decides: outputs that are not finite, absolute budgets, accuracy
 against the baseline, speed against the best reference there is. From best to worst a reference is a live pair, a
-portable ratio, stored numbers of the same machine; each finding says which one it used, and why not a better one.
+portable ratio, stored numbers of the same machine; each finding says which one it used. Where a live pair was run it
+decides speed, and the portable ratio is context; accuracy, budgets and stored numbers gate as they always do.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pytest_gpuperf import budgets, drift, figures
-from pytest_gpuperf.drift import Reference
 from pytest_gpuperf.records import (
     BaselineEntry,
     Budget,
@@ -67,8 +67,8 @@ def judge(
     differences: Differences,
     tolerance: Tolerance,
     same_machine: bool,
-    reference: Reference = "portable",
     policy: Policy | None = None,
+    found: Sequence[Finding] = (),
 ) -> Verdict:
     """Decide one case.
 
@@ -79,26 +79,26 @@ def judge(
         differences: of the conditions between ``measured`` and ``entry``.
         tolerance: allowed drift.
         same_machine: whether the entry's fingerprint is this machine's.
-        reference: what ``measured.comparison`` was measured against: the approved program itself (``live pair``), or
-            the reference engine (``portable``; its ``expected`` is then the baseline's ratio).
         policy: see :class:`Policy`.
+        found: what was judged elsewhere by bounds of its own.
     """
     policy = policy or Policy()
     current = figures.of(measured)
-    found = _nonfinite(measured)
+    found = [*found, *_nonfinite(measured)]
     found += budgets.findings(current, budget)
-    if measured.comparison is not None and reference == "live pair":
-        found.append(drift.live(measured.comparison, current.get("latency_p50_ms")))
+    if measured.live is not None:
+        found += drift.live(measured.live, current)
     if entry is None:
-        if reference != "live pair" or measured.comparison is None:
+        if measured.live is None:
             found.append(_plain("baseline", Status.NEW, "there is no approved baseline for this case"))
     elif entry.provenance.kind == "published":
         found += drift.published(entry, current)
-        found.append(_plain("baseline", Status.NEW, drift.published_words(entry)))
+        if measured.live is None:
+            found.append(_plain("baseline", Status.NEW, drift.published_words(entry)))
     elif differences.mismatched:
         found.append(_plain("conditions", Status.NOT_COMPARABLE, _mismatch(differences)))
     else:
-        found += _against(entry, measured, tolerance, reference, policy, same_machine=same_machine)
+        found += _against(entry, measured, tolerance, policy, same_machine=same_machine)
     return _verdict(_doubt(found, measured.steady) if policy.require_steady else found)
 
 
@@ -106,7 +106,6 @@ def _against(
     entry: BaselineEntry,
     measured: Measured,
     tolerance: Tolerance,
-    reference: Reference,
     policy: Policy,
     *,
     same_machine: bool,
@@ -114,13 +113,11 @@ def _against(
     """Compare with a measured baseline whose conditions match; what compares nothing is not comparable."""
     current = figures.of(measured)
     found = drift.accuracy(entry, current, tolerance)
-    if reference == "portable":
-        ratio = drift.portable(
-            measured.comparison, entry.metrics.get(figures.SPEED_RATIO), "portable: no live reference was run"
-        )
-        found += [] if ratio is None else [ratio]
+    ratio = drift.portable(measured.comparison, entry.metrics.get(figures.SPEED_RATIO))
+    if ratio is not None:
+        found.append(ratio if measured.live is None else _context(ratio))
     found += drift.stored(entry, current, tolerance, same_machine=same_machine, min_processes=policy.min_processes)
-    if reference == "portable" and all(finding.reference == "none" for finding in found):
+    if measured.live is None and all(finding.reference == "none" for finding in found):
         found.append(_plain("baseline", Status.NOT_COMPARABLE, "nothing in the baseline can be compared here"))
     return found
 
@@ -128,6 +125,10 @@ def _against(
 def _nonfinite(measured: Measured) -> list[Finding]:
     named = measured.accuracy.nonfinite if measured.accuracy is not None else ()
     return [_plain("outputs", Status.INACCURATE, tensor) for tensor in named]
+
+
+def _context(ratio: Finding) -> Finding:
+    return replace(ratio, status=Status.PASSED, reference="none", note="context only: the live pair decides")
 
 
 def _plain(what: str, status: Status, note: str) -> Finding:
@@ -157,7 +158,8 @@ def _doubt(found: Sequence[Finding], steady: Steady) -> list[Finding]:
 def _rests_on_time(finding: Finding) -> bool:
     """Return whether a timing decided this finding; context decides nothing and needs no doubt."""
     is_timing = finding.metric not in figures.ACCURACY and finding.metric != "memory_mib"
-    return is_timing and finding.measured is not None and finding.reference not in ("none", "published")
+    # A live pair warms processes of its own up, and has repeated those that did not become steady.
+    return is_timing and finding.measured is not None and finding.reference not in ("none", "published", "live pair")
 
 
 def _verdict(found: Sequence[Finding]) -> Verdict:
