@@ -121,7 +121,13 @@ class Trial:
         """Requests that were not answered as they should."""
         return sum(self.faults.values())
 
-    def over(self, limit_ms: float) -> int:
-        """Return how many requests were not answered well within ``limit_ms``; a failed one never was."""
-        late = sum(latency > limit_ms for latency in self.latencies_ms)
+    def over(self, limit_ms: float, *, is_punctual: bool = False) -> int:
+        """Return how many requests were not answered well within ``limit_ms``; a failed one never was.
+
+        Args:
+            limit_ms: from the scheduled arrival.
+            is_punctual: leave out requests that would have been in time, had the load generator asked in time.
+        """
+        spared = self.issue_delays_ms if is_punctual else (0.0,) * len(self.latencies_ms)
+        late = sum(ms - delay > limit_ms for ms, delay in zip(self.latencies_ms, spared, strict=True))
         return min(len(self.latencies_ms), late + self.failed)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+#: Batch sizes that are named in a sentence.
+SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
@@ -28,11 +31,15 @@ class Statistics:
         executions = sum(self.batches.values())
         return sum(size * count for size, count in self.batches.items()) / executions if executions else 0.0
 
+    def figures(self) -> dict[str, float | None]:
+        """Return the counters by name, for the results file."""
+        sizes = {f"batches_of_{size}": float(count) for size, count in sorted(self.batches.items())}
+        return {"queue_ms": self.queue_ms, "compute_ms": self.compute_ms, "mean_batch": self.mean_batch, **sizes}
+
     def __str__(self) -> str:
         samples = sum(size * count for size, count in self.batches.items()) or 1
-        shares = ", ".join(
-            f"{size}: {size * count / samples:.0%}" for size, count in sorted(self.batches.items()) if count
-        )
+        often = sorted(self.batches, key=lambda size: -size * self.batches[size])[:SHOWN]
+        shares = ", ".join(f"{size * self.batches[size] / samples:.0%} in batches of {size}" for size in often)
         return f"mean batch {self.mean_batch:.1f} ({shares}), queue {self.queue_ms:.2f} ms"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,8 @@ from pytest_gpuperf.worker import death, environment
 READY_S = 120.0
 #: How often another port is tried when somebody took the first one between our look and the server's.
 PORTS = 3
+#: glog's mark of errors; that there is no CUDA driver is none.
+_COMPLAINT = re.compile(r"E\d{4} .*\] \"(?!CudaDriverHelper)|error:|.*(Address already in use|No space left)")
 _TERM_S, _KILL_S = 5.0, 5.0
 _POLL_S = 0.05
 #: What servers say of a port that is taken.
@@ -143,7 +146,7 @@ class Triton:
                 time.sleep(_POLL_S)
 
     def _evidence(self) -> dict[str, str | None]:
-        lines = death.tail(self._log)
+        lines = _complaints(self._log) or death.tail(self._log)
         return {"got": "\n            ".join(lines) or None, "hint": f"its whole log is {self._log}"}
 
     def _signal(self, number: signal.Signals) -> None:
@@ -151,10 +154,23 @@ class Triton:
             os.killpg(self._process.pid, number)
 
 
+def _complaints(log: Path) -> list[str]:
+    """Return the last errors that Triton logged, where there are any; its very last lines are about shutting down."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line[:400] for line in lines if _COMPLAINT.match(line)][-4:]
+
+
 def _variables() -> dict[str, str]:
-    """Return what Triton's Python backend needs: the library of the Python that it embeds."""
-    folders = [sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH")]
-    return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, folders))}
+    """Return what Triton's Python backend needs: the library of the Python that it embeds, and its program first."""
+    libraries = [sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH")]
+    programs = [str(Path(sys.executable).parent), os.environ.get("PATH")]
+    return {
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
+        "PATH": os.pathsep.join(filter(None, programs)),
+    }
 
 
 def _free_port() -> int:
