@@ -21,6 +21,7 @@ from pytest_gpuperf.fixtures import (  # noqa: F401 - pytest finds fixtures as a
     gpu,
     gpuperf,
     server_profile,
+    serving,
     trt_engine,
 )
 
@@ -95,6 +96,13 @@ class SessionHooks:
             config.hook.pytest_deselected(items=deselected)
             items[:] = kept
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Tell which cases will run; what their references lack ends the run here, before anything is measured."""
+        try:
+            self.session.expect([item.nodeid for item in session.items if item.get_closest_marker("gpuperf")])
+        except GpuPerfError as error:
+            raise pytest.UsageError(f"gpuperf: {error}") from error
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, call: pytest.CallInfo[None]
@@ -135,6 +143,8 @@ class SessionHooks:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Stop the workers, write results and pending baselines, settle the exit status."""
         self.termination.ignore()
+        if session.config.option.collectonly:
+            return
         try:
             session.exitstatus = self.session.finish(
                 int(session.exitstatus), _collected(session), is_partial=_is_partial(session)

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from pytest_gpuperf import (
     profiles,
     roofline,
     selfcheck,
+    service,
 )
 from pytest_gpuperf.approval import Plan
 from pytest_gpuperf.case import Case
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from pytest_gpuperf.options import Settings
     from pytest_gpuperf.profiles import ServerProfile
     from pytest_gpuperf.report.progress import Progress
+    from pytest_gpuperf.service import Service
 
 ATTRIBUTE = "gpuperf_results"
 #: What a verdict does to its test unless ``--gpu-policy`` says otherwise; everything not named fails.
@@ -62,6 +64,10 @@ class Session:
         self._rig = rig
         self._is_worker = is_worker
         self._actions = {**ACTIONS, Status.NEW: "fail" if is_ci else "warn", **settings.policy}
+        # Who names a profile in CI wants to measure; an ini file speaks to runs of other tests too.
+        is_asked = settings.source["require"] == "default" and not settings.source["profile"].startswith("ini")
+        self._require = max(settings.require, int(is_ci and is_asked))
+        self._missing: list[str] = []
         self._fresh: list[CaseResult] = []
         self._plan = Plan()
         self._reports: list[Path] = []
@@ -69,6 +75,7 @@ class Session:
         self._past = history.read_all(settings.baselines / profile.name)
         self._orphans = Orphans()
         self._failed: set[str] = set()
+        self._cases = 0
         self._started, self._began_s = datetime.now(timezone.utc), time.monotonic()
         self._journal = Journal(settings.out / NAME, self._document([], is_complete=False))
 
@@ -108,6 +115,16 @@ class Session:
         """Return what holds for all cases, as name and value."""
         return junit.facts(self.profile.name, self._rig.fingerprint)
 
+    def expect(self, ids: Sequence[str]) -> None:
+        """Take note of the tests that will run, and that each one's live reference is there.
+
+        Raises:
+            ConfigError: the artefact that a baseline names cannot be had. Workers of xdist leave that to each case.
+        """
+        self._cases = len(ids)
+        if not self._is_worker and not self.settings.off:
+            self._rig.check_references(ids)
+
     def runs_batch(self, model: str | None, batch: int | None) -> bool:
         """Whether the profile and ``--gpu-batches`` let this batch run."""
         if model is None or batch is None:
@@ -136,12 +153,21 @@ class Session:
             reference=reference or default_reference(engine),
             path=path,
             line=(line or 0) + 1,
+            cases=max(1, self._cases),
         )
+        return self.record(item, lambda: case.run(this, self._rig), lambda: case.run_once(this, self._rig))
+
+    def serve(self, item: pytest.Item, this: Service) -> str | None:
+        """Run one served model; otherwise as :meth:`check`."""
+        return self.record(item, lambda: service.run(this, self._rig), lambda: service.run_once(this, self._rig))
+
+    def record(self, item: pytest.Item, run: Callable[[], CaseResult], run_once: Callable[[], None]) -> str | None:
+        """Run, and keep the result for the report; return the text that fails the test, or ``None``."""
         if self.settings.off:
-            case.run_once(this, self._rig)
+            run_once()
             return None
         try:
-            result = case.run(this, self._rig)
+            result = run()
         finally:
             self._rig.progress.clear()
         self._fresh.append(result)
@@ -189,7 +215,7 @@ class Session:
     def summary(self, *, width: int, colour: bool, verbosity: int) -> list[str]:
         """Return the closing section; empty when there is nothing to say."""
         if not self.results:
-            return []
+            return self._missing
         lines = terminal.table(self.results, width=width, colour=colour, verbosity=verbosity)
         where = str(self.settings.out / "results.json")
         return [*lines, *self._notes(), terminal.summary(self.results, seconds=self._seconds(), results=where)]
@@ -246,7 +272,7 @@ class Session:
     def _notes(self) -> list[str]:
         """Return what a reader should know or do: cases that pass with a warning, pending and unused baselines."""
         warned = [result for result in self.results if self._actions.get(result.verdict.status) == "warn"]
-        notes = [*terminal.remarks(self.results), *terminal.references(self.results)]
+        notes = [*terminal.remarks(self.results), *terminal.references(self.results), *self._missing]
         if warned:
             is_new = any(result.verdict.status is Status.NEW for result in warned)
             counted = "1 case passes" if len(warned) == 1 else f"{len(warned)} cases pass"
@@ -270,7 +296,9 @@ class Session:
 
     def _exit_status(self, status: int) -> int:
         """Settle ``--gpu-require`` and ``--gpu-infra-exit``; every other status stays pytest's own."""
-        if status in (0, 5) and len(self.results) < self.settings.require:
+        measured = sum(result.measured is not None for result in self.results)
+        if status in (0, 5) and measured < self._require:
+            self._missing = [f"{measured} cases were measured, and --gpu-require wants {self._require}: the run fails"]
             return 1
         infra = {result.id.partition("#")[0] for result in self.results if result.verdict.status is Status.INFRA}
         if status == 1 and self.settings.infra_exit and self._failed and self._failed <= infra:

@@ -200,7 +200,35 @@ def test_off_runs_each_case_once_and_judges_nothing(repository):
 
 
 def test_require_fails_a_session_that_measured_too_little(repository):
-    assert repository.run("-k", "fast", "--gpu-require=2").ret == pytest.ExitCode.TESTS_FAILED
+    result = repository.run("-k", "fast", "--gpu-require=2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["1 cases were measured, and --gpu-require wants 2: the run fails"])
+
+
+def test_a_run_in_ci_that_measured_nothing_fails_unless_asked(repository, monkeypatch):
+    (repository.path / "test_suite.py").write_text("import pytest\n@pytest.mark.skip\ndef test_engine(gpuperf): ...\n")
+    assert repository.run().ret == pytest.ExitCode.OK
+    monkeypatch.setenv("CI", "true")
+    result = repository.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["0 cases were measured, and --gpu-require wants 1: the run fails"])
+    assert repository.run("-k", "nothing").ret == pytest.ExitCode.TESTS_FAILED
+    assert repository.run("--gpu-require=0").ret == pytest.ExitCode.OK
+    assert repository.run("--collect-only").ret == pytest.ExitCode.OK
+
+
+def test_a_profile_in_the_ini_file_does_not_ask_other_tests_to_measure(repository, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    (repository.path / "test_suite.py").write_text("def test_something_else(): ...\n")
+    (repository.path / "pytest.ini").write_text("[pytest]\ngpuperf_profile = cpu\n")
+    assert repository.pytester.runpytest().ret == pytest.ExitCode.OK
+
+
+def test_what_could_not_be_measured_does_not_count_as_measured(repository):
+    repository.script("fast", device_ms="1", fault="config", at="open")
+    result = repository.run("-k", "fast", "--gpu-require=1", "--gpu-policy=config=pass")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["0 cases were measured, and --gpu-require wants 1: the run fails"])
 
 
 def test_infra_exit_when_every_failure_is_the_machines(repository):
