@@ -1,11 +1,15 @@
 """Does the error rate hold when one looks after every pair? Replays pairs whose true ratio lies exactly at the margin.
 
-    python benchmarks/peeking.py [--replays 10000] [--recorded benchmarks/data/error_rates.jsonl]
+    python benchmarks/peeking.py --record docs/raw/peeking.json [--pairs 40]     # on a quiet machine
+    python benchmarks/peeking.py [--replays 10000] [--recorded docs/raw/peeking.json]
 
 Each replay draws pairs one by one and looks after each, as a comparison does, until it decides or has had them all.
-The pairs come from distributions that flatter and from some that do not, and, where a file of recorded trials is given,
-from the recorded log-ratios of identical programs, centred. The foil is what a naive tool does with the same pairs: a
-Mann-Whitney test on all block medians so far, after every pair, at the same alpha.
+The pairs come from distributions that flatter and from some that do not, and from recorded ones: fresh process pairs of
+identical programs, every workload centred, drawn one by one and, so that what neighbours share stays in, in the order
+in which they were measured. The foil is what a naive tool does with the same pairs: a Mann-Whitney test on all block
+medians so far, after every pair, at the same alpha.
+
+Nothing was stopped while the pairs were recorded: a stopped comparison keeps its last pairs because of what they said.
 """
 
 from __future__ import annotations
@@ -13,13 +17,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
+from error_rates import HERE, RULE, Recorder, _log_ratio
 from scipy.stats import mannwhitneyu
+from workloads import NAMES
 
-from pytest_gpuperf import stats
+from pytest_gpuperf import comparison, load, selfcheck, stats
 from pytest_gpuperf.evidence import Evidence, Rule
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 BETWEEN, WITHIN, BLOCKS = 0.01, 0.01, 8
 #: Replays that the foil is run on; it is slow, and its rate is far from any bound.
 FOILS = 1000
+CACHE = Path("~/.cache/pytest-gpuperf/benchmarks").expanduser()
 
 
 def correlated(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -51,14 +60,38 @@ DRAWS: dict[str, Draw] = {
 }
 
 
-def recorded(path: Path) -> np.ndarray:
-    """Return the log-ratios of all rounds of identical programs, each workload centred and scaled."""
-    by_workload: dict[str, list[float]] = {}
-    for line in path.read_text().splitlines():
-        raw = json.loads(line)
-        if raw["effect_pct"] == 0 and not raw["disturbances"]:
-            by_workload.setdefault(raw["workload"], []).extend(raw["log_ratios"])
-    return np.concatenate([(np.array(x) - np.mean(x)) / np.std(x) for x in by_workload.values()])
+def record(path: Path, pairs: int) -> None:
+    """Measure fresh process pairs of identical programs, one round each, and write their log-ratios."""
+    os.environ.setdefault("GPUPERF_WORKLOADS", str(CACHE / "workloads"))
+    rng, found = Random(2026), {}
+    for name in NAMES:
+        open_pair = selfcheck.workers(CACHE / "workers.log", CACHE, work=f"workloads.py:{name}", root=str(HERE))(0.0)
+        found[name] = {"log_ratios": [], "disturbed": 0}
+        for _ in range(pairs):
+            with open_pair() as (one, two):
+                sides = Recorder(one), Recorder(two)
+                this = comparison.alternate(*sides, RULE, rng, load.read)
+            found[name]["log_ratios"].append(round(_log_ratio(*sides), 6))
+            found[name]["disturbed"] += bool(this.disturbances)
+        print(f"{name}: sd {np.std(found[name]['log_ratios']):.2%}, {found[name]['disturbed']} disturbed", flush=True)
+    path.write_text(json.dumps({"round_s": RULE.round_s, "workloads": found}, indent=1) + "\n", encoding="utf-8")
+
+
+def recorded(path: Path) -> dict[str, Draw]:
+    """Return draws of recorded pairs, each workload centred and scaled: one by one, and in the order of their time."""
+    workloads = json.loads(path.read_text(encoding="utf-8"))["workloads"].values()
+    scaled = [(x - x.mean()) / x.std() for x in (np.array(each["log_ratios"]) for each in workloads)]
+
+    def in_order(rng: np.random.Generator, n: int) -> np.ndarray:
+        series = scaled[rng.integers(len(scaled))]
+        return np.take(series, np.arange(n) + rng.integers(len(series)), mode="wrap")
+
+    return {
+        f"recorded ({len(scaled)} workloads), one by one": lambda rng, n: rng.choice(
+            scaled[rng.integers(len(scaled))], n
+        ),
+        "recorded, in their order": in_order,
+    }
 
 
 def replay(draw: Draw, rule: Rule, replays: int, seed: int) -> dict[str, float]:
@@ -95,13 +128,15 @@ def main() -> None:
     """Replay every distribution and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replays", type=int, default=10_000)
-    parser.add_argument("--recorded", type=Path)
+    parser.add_argument("--recorded", type=Path, metavar="FILE")
+    parser.add_argument("--record", type=Path, metavar="FILE")
+    parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=2026)
     arguments = parser.parse_args()
-    rule, draws = Rule(), dict(DRAWS)
-    if arguments.recorded:
-        pool = recorded(arguments.recorded)
-        draws["recorded pairs"] = lambda rng, n: rng.choice(pool, n)
+    if arguments.record:
+        record(arguments.record, arguments.pairs)
+        return
+    rule, draws = Rule(), DRAWS | (recorded(arguments.recorded) if arguments.recorded else {})
     print(f"alpha {rule.alpha:.2%}, miss {rule.miss:.2%}, looks after pairs {rule.min_pairs} … {rule.max_pairs}")
     print("| pairs | called regressed | 95 % bounds | called within | undecided | naive Mann-Whitney |")
     print("|---|---|---|---|---|---|")
