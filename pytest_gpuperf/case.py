@@ -87,7 +87,7 @@ def run(case: Case, rig: Rig) -> CaseResult:
         )
         outcome = roofline.overrule(under(problems, outcome), measured, case.batches.batch, rig.profile)
     except GpuPerfError as error:
-        outcome = Verdict(status=_blame(error), reason=error.what, hints=tuple(str(error).splitlines()[1:]))
+        outcome = Verdict(status=blame(error), reason=error.what, hints=tuple(str(error).splitlines()[1:]))
     return CaseResult(
         id=case.id,
         suite=case.suite,
@@ -206,7 +206,7 @@ def under(problems: Collection[Problem], outcome: Verdict) -> Verdict:
     return replace(outcome, status=Status.INCONCLUSIVE, reason=str(worst))
 
 
-def _blame(error: GpuPerfError) -> Status:
+def blame(error: GpuPerfError) -> Status:
     """Return whose fault it is that a case could not be measured."""
     if isinstance(error, InfraError):
         return Status.INFRA

@@ -1,4 +1,4 @@
-"""What a test author uses: five fixtures, and nothing to know of what happens behind them.
+"""What a test author uses: six fixtures, and nothing to know of what happens behind them.
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_resnet50(engine, batched_inputs, gpuperf, batch):
@@ -8,6 +8,7 @@ gpuperf.check(resnet50, batched_inputs("images-224", batch), Budget(min_top1_agr
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -18,6 +19,7 @@ from pytest_gpuperf.records import BatchSpec, Budget, EngineSpec, Model
 if TYPE_CHECKING:
     from pytest_gpuperf.hardware import Machine
     from pytest_gpuperf.profiles import ServerProfile
+    from pytest_gpuperf.serving import Batching, ServingBudget
     from pytest_gpuperf.session import Session
 
 SESSION = pytest.StashKey["Session"]()
@@ -92,11 +94,9 @@ class GpuPerf:
             reference: what speed and accuracy are relative to; default: the same model in FP32, see docs.
         """
         __tracebackhide__ = True
-        self._cases += 1
-        suffix = f"#{self._cases}" if self._cases > 1 else ""
         failure = self._session.check(
             self._item,
-            self._item.nodeid + suffix,
+            self.next_id(),
             engine=engine,
             batches=inputs,
             budget=budget or Budget(),
@@ -105,11 +105,64 @@ class GpuPerf:
         if failure is not None:
             pytest.fail(failure, pytrace=False)
 
+    def next_id(self) -> str:
+        """Return the id of the test's next case."""
+        self._cases += 1
+        return self._item.nodeid + (f"#{self._cases}" if self._cases > 1 else "")
+
+
+class Serving:
+    """The fixture ``serving``: put a real server before an engine, load it with real traffic, judge, fail the test."""
+
+    def __init__(self, session: Session, item: pytest.Item, gpuperf: GpuPerf) -> None:
+        self._session = session
+        self._item = item
+        self._gpuperf = gpuperf
+
+    def check(
+        self, engine: EngineSpec, inputs: BatchSpec, budget: ServingBudget, *, batching: Batching | None = None
+    ) -> None:
+        """Serve ``engine``, load it with Poisson traffic, and fail the test unless its verdict is green.
+
+        Args:
+            engine: from the fixtures ``engine`` or ``trt_engine``.
+            inputs: from the fixture ``batched_inputs``; each request asks for one sample of the set.
+            budget: the percentile to keep, and at which rate.
+            batching: of the server, up to the engine's ``max_batch`` at once unless told otherwise.
+        """
+        __tracebackhide__ = True
+        from pytest_gpuperf.service import Service
+        from pytest_gpuperf.serving import Batching
+
+        path, line, _ = self._item.location
+        settings = self._session.settings
+        this = Service(
+            id=self._gpuperf.next_id(),
+            suite=self._item.path.stem.removeprefix("test_"),
+            engine=engine,
+            batches=inputs,
+            budget=budget,
+            batching=batching or Batching(max_batch=engine.max_batch),
+            log=settings.out / "logs" / os.environ.get("PYTEST_XDIST_WORKER", "") / "triton.log",
+            url=settings.serving_url,
+            path=path,
+            line=(line or 0) + 1,
+        )
+        failure = self._session.serve(self._item, this)
+        if failure is not None:
+            pytest.fail(failure, pytrace=False)
+
 
 @pytest.fixture
 def gpuperf(request: pytest.FixtureRequest) -> GpuPerf:
     """Measure, compare and judge one case: ``gpuperf.check(engine, inputs, budget)``."""
     return GpuPerf(_session(request), request.node)
+
+
+@pytest.fixture
+def serving(request: pytest.FixtureRequest, gpuperf: GpuPerf) -> Serving:
+    """Measure and judge a served model: ``serving.check(engine, inputs, ServingBudget(p99_ms=20, rate=100))``."""
+    return Serving(_session(request), request.node, gpuperf)
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,13 @@ def _batches(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
+def _grpc(text: str) -> str:
+    host, _, port = text.strip().removeprefix("grpc://").rpartition(":")
+    if not text.strip().startswith("grpc://") or not host or not port.isdigit():
+        raise ValueError("grpc://host:port of a server that speaks KServe v2")
+    return text.strip()
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.strip() not in choices:
@@ -155,10 +162,13 @@ INFRA_EXIT = Option("infra-exit", _at_least_zero, 0, "exit status when every fai
 REPORT = Option[tuple[str, ...]](
     "report", _formats, (), "also write reports: html, markdown, csv, gitlab, prometheus", "FORMAT,…"
 )
+SERVING_URL = Option[str | None](
+    "serving-url", _grpc, None, "load this KServe v2 server instead of starting Triton", "grpc://HOST:PORT"
+)
 
 OPTIONS: tuple[Option[Any], ...] = (
     PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, BUNDLE, PROCESSES, SEED, POLICY,
-    TIMEOUT, REQUIRE, INFRA_EXIT, REPORT,
+    TIMEOUT, REQUIRE, INFRA_EXIT, REPORT, SERVING_URL,
 )  # fmt: skip
 
 
@@ -186,6 +196,7 @@ class Settings:
     require: int
     infra_exit: int
     report: tuple[str, ...]
+    serving_url: str | None
     root: Path
     source: dict[str, str]
 
@@ -237,6 +248,7 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
         require=values["require"],
         infra_exit=values["infra-exit"],
         report=values["report"],
+        serving_url=values["serving-url"],
         root=root,
         source=source,
     )
