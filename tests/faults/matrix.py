@@ -21,6 +21,7 @@ STORE, STORES, MACHINE = "faults/test_store_session.py", "faults/test_store_faul
 SESSIONS, WORKERS, BASELINES = (
     "faults/test_session_faults.py", "faults/test_worker_faults.py", "unit/test_baselines.py",
 )  # fmt: skip
+SERVING = "faults/test_serving_faults.py"
 VERDICTS, ONNX, TF = "plugin/test_verdicts.py", "unit/test_engines_onnxruntime.py", "unit/test_engines_tensorflow.py"
 
 
@@ -195,6 +196,24 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
         _row(63, "a run that measured nothing", "fails in CI, and under --gpu-require=N",
              f"{VERDICTS}::test_require_fails_a_session_that_measured_too_little",
              f"{VERDICTS}::test_a_run_in_ci_that_measured_nothing_fails_unless_asked"),
+        _row(67, "a model server that ends, crashes, finds its port taken or is never ready; one that dies under load",
+             "`infra` with how it ended and what its log says; nothing of it is left, also when pytest is killed",
+             f"{SERVING}::test_row67_a_server_that_does_not_start_says_why",
+             f"{SERVING}::test_row67_a_server_that_is_never_ready_is_ended",
+             f"{SERVING}::test_row67_a_server_that_dies_under_load_is_named",
+             f"{SERVING}::test_row67_nothing_is_left_of_a_server_that_was_stopped",
+             f"{SERVING}::test_row67_no_orphan_when_the_parent_is_killed"),
+        _row(68, "a model server that loses, garbles, delays or refuses requests",
+             "counted by kind and judged as `error_rate`, wrong answers as `inaccurate`; a lost one is given up after its deadline",
+             f"{SERVING}::test_row68_what_a_server_does_wrong_is_counted_by_its_name",
+             "serving/test_traffic.py::test_row68_a_lost_response_ends_in_a_watchdog",
+             "serving/test_traffic.py::test_row68_a_server_that_answers_nothing_is_given_up",
+             "serving/test_service.py::test_row68_errors_and_wrong_answers_fail_the_case"),
+        _row(69, "LoadGen says VALID and its detail log has an error; an `audit.config` lies about",
+             "`inconclusive`, with what the log says; every run has a folder of its own",
+             "serving/test_detail.py::test_row69_valid_with_an_error_has_a_problem",
+             "serving/test_service.py::test_row69_problems_in_the_log_are_inconclusive",
+             "serving/test_traffic.py::test_row69_each_run_has_a_folder_of_its_own_and_no_audit_config"),
         _row(70, "markup in test and model names", "shown, never obeyed",
              "unit/report/test_html.py::test_hostile_names_are_words_and_nothing_else",
              "unit/report/test_markdown.py::test_hostile_names_stay_in_their_cell"),
@@ -214,7 +233,6 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
 ELSEWHERE = {
     51: "models are programs: only what a test names is loaded, and CODEOWNERS guards tests",
     64: "several machines", 65: "several machines", 66: "several machines: rsync is not offered",
-    67: "model servers", 68: "model servers", 69: "model servers",
     73: "reports: `tests/unit/report`", 75: "CI templates",
 }  # fmt: skip
 
