@@ -26,6 +26,7 @@ COMMANDS = MappingProxyType(
             "pytest_gpuperf.commands.import_benchmark",
             "make pending baselines of pytest-benchmark's",
         ),
+        "explain": ("pytest_gpuperf.commands.explain", "find the layers that make a case slower, or slow at all"),
         "doctor": ("pytest_gpuperf.commands.doctor", "check whether this machine and its packages are fit to measure"),
         "profiles": ("pytest_gpuperf.commands.profiles", "list or explain server profiles; write one for this machine"),
         "bundle": ("pytest_gpuperf.commands.bundle", "collect graphs, inputs and reference outputs for another host"),

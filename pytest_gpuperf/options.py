@@ -159,6 +159,7 @@ TIMEOUT = Option(
 )
 REQUIRE = Option("require", _at_least_zero, 0, "fail the session when fewer cases were measured", "N")
 INFRA_EXIT = Option("infra-exit", _at_least_zero, 0, "exit status when every failure is the machine's fault", "STATUS")
+LAYERS = Option("layers", _flag, False, "time the layers of each case, instead of judging it", None)
 REPORT = Option[tuple[str, ...]](
     "report", _formats, (), "also write reports: html, markdown, csv, gitlab, prometheus", "FORMAT,…"
 )
@@ -168,7 +169,7 @@ SERVING_URL = Option[str | None](
 
 OPTIONS: tuple[Option[Any], ...] = (
     PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, BUNDLE, PROCESSES, SEED, POLICY,
-    TIMEOUT, REQUIRE, INFRA_EXIT, REPORT, SERVING_URL,
+    TIMEOUT, REQUIRE, INFRA_EXIT, REPORT, LAYERS, SERVING_URL,
 )  # fmt: skip
 
 
@@ -196,6 +197,7 @@ class Settings:
     require: int
     infra_exit: int
     report: tuple[str, ...]
+    layers: bool
     serving_url: str | None
     root: Path
     source: dict[str, str]
@@ -248,6 +250,7 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
         require=values["require"],
         infra_exit=values["infra-exit"],
         report=values["report"],
+        layers=values["layers"],
         serving_url=values["serving-url"],
         root=root,
         source=source,
@@ -287,6 +290,10 @@ def _check_conflicts(values: Mapping[str, Any], source: Mapping[str, str]) -> No
         raise clash("off", "update", "nothing is measured, so there is nothing to write")
     if values["off"] and values["processes"] > 1:
         raise clash("off", "processes", "each case runs once")
+    if values["layers"] and values["update"] != "none":
+        raise clash("layers", "update", "nothing is judged, so there is nothing to approve")
+    if values["off"] and values["layers"]:
+        raise clash("off", "layers", "nothing is timed")
     if values["off"] and values["require"]:
         raise clash("off", "require", "no case is measured")
     if values["update"] != "none" and values["profile"] is None:

@@ -16,6 +16,7 @@ import msgspec
 
 from pytest_gpuperf import (
     approval,
+    attribution,
     baselines,
     case,
     files,
@@ -155,7 +156,8 @@ class Session:
             line=(line or 0) + 1,
             cases=max(1, self._cases),
         )
-        return self.record(item, lambda: case.run(this, self._rig), lambda: case.run_once(this, self._rig))
+        run = attribution.run if self.settings.layers else case.run
+        return self.record(item, lambda: run(this, self._rig), lambda: case.run_once(this, self._rig))
 
     def serve(self, item: pytest.Item, this: Service) -> str | None:
         """Run one served model; otherwise as :meth:`check`."""

@@ -7,8 +7,9 @@ segfault, hang or leak, and costs exactly one test.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
@@ -121,6 +122,26 @@ class Engine(ABC):
                     expected=f"{tensor.dtype} {tensor.shape} (-1 = any)",
                 )
         return self._bind(batch)
+
+    def profile(self, batch: Arrays, *, calls: int) -> dict[str, float]:
+        """Return how long each layer takes, in milliseconds, in order: medians over calls under the runtime's profiler.
+
+        Layers are those that the runtime made of the graph. A profiler slows every call, so their sum is no latency.
+
+        Raises:
+            ConfigError: the engine has no profiler.
+        """
+        if self.info is None:
+            raise EngineError("engine is not open")
+        runs = self._profile(batch, calls)
+        names = dict.fromkeys(name for run in runs for name in run)
+        return {name: median(run.get(name, 0.0) for run in runs) for name in names}
+
+    def _profile(self, batch: Arrays, calls: int) -> Sequence[Mapping[str, float]]:  # noqa: ARG002 - for those that can
+        """Return each call's time by layer, in milliseconds; a layer that runs several times in a call is summed."""
+        raise ConfigError(
+            f"engine {self.spec.kind!r} cannot tell what each layer takes", expected="tensorrt, onnxruntime"
+        )
 
     def close(self) -> None:
         """Free the engine; closing twice is harmless."""

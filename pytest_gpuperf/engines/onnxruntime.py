@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_gpuperf.engines.base import Binding, Engine, Progress
+from pytest_gpuperf.engines.ort import layers
 from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.records import Artefact, EngineInfo, TensorSpec
 
@@ -30,7 +32,8 @@ class OnnxRuntimeEngine(Engine):
         ort = _import()
         device, provider, threads = self._options(ort)
         precision = _graph_precision(artefact.path)
-        self._session = _session(ort, artefact.path, provider, threads)
+        self._how = ort, artefact.path, provider, threads
+        self._session = _session(*self._how)
         got = self._session.get_providers()[0]
         if got != provider:
             raise ConfigError("ONNX Runtime runs on another provider than asked for", got=got, expected=provider)
@@ -77,6 +80,14 @@ class OnnxRuntimeEngine(Engine):
     def _bind(self, batch: Arrays) -> OnnxRuntimeBinding:
         return OnnxRuntimeBinding(self._session, batch)
 
+    def _profile(self, batch: Arrays, calls: int) -> list[dict[str, float]]:
+        with tempfile.TemporaryDirectory(prefix="gpuperf-profile-") as folder:
+            session = _session(*self._how, profile=Path(folder) / "layers")
+            binding = OnnxRuntimeBinding(session, batch)
+            for _ in range(calls + 1):
+                binding.run()
+            return layers.runs(Path(session.end_profiling()).read_text())[1:]  # the first call allocates
+
     def _close(self) -> None:
         del self._session
 
@@ -115,8 +126,11 @@ def _import() -> Any:
     return onnxruntime
 
 
-def _session(ort: Any, path: str, provider: str, threads: int) -> Any:
+def _session(ort: Any, path: str, provider: str, threads: int, *, profile: Path | None = None) -> Any:
     options = ort.SessionOptions()
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Threads spin within a run, as they do in production, and sleep between runs: an idle session must not take the

@@ -112,6 +112,9 @@ class TensorRTEngine(Engine):
     def _bind(self, batch: Arrays) -> Binding:
         return self.loaded.bind(batch)
 
+    def _profile(self, batch: Arrays, calls: int) -> list[dict[str, float]]:
+        return self.loaded.profile(batch, calls=calls)
+
     def _close(self) -> None:
         if self._loaded is not None:
             self._loaded.close()

@@ -160,6 +160,10 @@ class Worker:
         request = p.Saturate(in_flight=in_flight, seconds=seconds)
         return self._ask(request, p.Saturated, "measured throughput", seconds + self._deadline_s).volley
 
+    def profile(self, *, calls: int) -> dict[str, float]:
+        """Return how long each layer takes, in milliseconds, see :meth:`Engine.profile`; time nothing afterwards."""
+        return self._ask(p.Profile(calls=calls), p.Profiled, "timed its layers", self._deadline_s).layers
+
     def close(self) -> None:
         """Free the engine; the process stays for the next one."""
         self._ask(p.Close(), p.Closed, "freed the engine", self._deadline_s)

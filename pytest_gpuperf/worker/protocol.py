@@ -87,6 +87,12 @@ class Saturate(Message, frozen=True):
     seconds: float
 
 
+class Profile(Message, frozen=True):
+    """Time each layer over ``calls`` calls of the first batch → :class:`Profiled`."""
+
+    calls: int
+
+
 class Close(Message, frozen=True):
     """Free the engine; the process stays → :class:`Closed`."""
 
@@ -141,6 +147,12 @@ class Saturated(Message, frozen=True):
     volley: Volley
 
 
+class Profiled(Message, frozen=True):
+    """Milliseconds of each layer, in order."""
+
+    layers: dict[str, float]
+
+
 class Closed(Message, frozen=True):
     """The engine is freed."""
 
@@ -155,8 +167,8 @@ class Failed(Message, frozen=True):
     hint: str | None = None
 
 
-Request = Open | Evaluate | WarmUp | Measure | Saturate | Close
-Reply = Hello | Progress | Opened | Evaluated | WarmedUp | Timed | Saturated | Closed | Failed
+Request = Open | Evaluate | WarmUp | Measure | Saturate | Profile | Close
+Reply = Hello | Progress | Opened | Evaluated | WarmedUp | Timed | Saturated | Profiled | Closed | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -68,13 +68,7 @@ class Server:
             return p.Closed()
         if self._loop is None:
             raise EngineError("no engine is open", got=type(request).__name__, expected="Open first")
-        if isinstance(request, p.Evaluate):
-            return p.Evaluated(outputs={name: p.pack(array) for name, array in self._loop.evaluate().items()})
-        if isinstance(request, p.WarmUp):
-            return p.WarmedUp(steady=self._loop.warm_up(max_s=request.max_s))
-        if isinstance(request, p.Measure):
-            return p.Timed(block=self._loop.measure(seconds=request.seconds, max_calls=request.max_calls))
-        return p.Saturated(volley=self._loop.volley(in_flight=request.in_flight, seconds=request.seconds))
+        return _asked(self._loop, request)
 
     def _open(self, request: p.Open) -> p.Opened:
         """Load the engine, unless it is the one that is loaded already, and bind the batches."""
@@ -167,6 +161,19 @@ def _bundled(request: p.Open, folder: Path, kind: str) -> Artefact:
             hint="run these tests where TensorFlow is, without --gpu-bundle",
         )
     return Bundle(folder).artefact(model, request.spec.precision, cache=Path(request.cache))
+
+
+def _asked(loop: Loop, request: p.Request) -> p.Message:
+    """Return what the open engine's loop answers."""
+    if isinstance(request, p.Evaluate):
+        return p.Evaluated(outputs={name: p.pack(array) for name, array in loop.evaluate().items()})
+    if isinstance(request, p.WarmUp):
+        return p.WarmedUp(steady=loop.warm_up(max_s=request.max_s))
+    if isinstance(request, p.Profile):
+        return p.Profiled(layers=loop.profile(calls=request.calls))
+    if isinstance(request, p.Measure):
+        return p.Timed(block=loop.measure(seconds=request.seconds, max_calls=request.max_calls))
+    return p.Saturated(volley=loop.volley(in_flight=request.in_flight, seconds=request.seconds))
 
 
 def _failed(error: GpuPerfError) -> p.Failed:

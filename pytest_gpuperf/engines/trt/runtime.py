@@ -92,6 +92,7 @@ class Loaded:
         self.inputs, self.outputs = _tensors(release, self.engine)
         self._lanes = [Lane(self, index) for index in range(mode.streams)]
         self._bindings = 0
+        self._profiler: Any = None
 
     def bind(self, batch: Mapping[str, NDArray[np.generic]]) -> TensorRTBinding:
         """Bind a batch to the next lane."""
@@ -99,6 +100,22 @@ class Loaded:
         lane = self._lanes[self._bindings % len(self._lanes)]
         self._bindings += 1
         return TensorRTBinding(self, lane, batch)
+
+    def profile(self, batch: Mapping[str, NDArray[np.generic]], *, calls: int) -> list[dict[str, float]]:
+        """Time the layers of each of several calls, in milliseconds; from then on every call is slower."""
+        cuda.device(self.device.index)
+        lane = self._lanes[0]
+        binding = TensorRTBinding(self, lane, batch, mode=Mode(has_graph=False))
+        binding.run()
+        times: dict[str, float] = {}
+        # The profiler reports within the enqueue, which therefore waits; a captured graph would report nothing.
+        self._profiler = lane.context.profiler = self.release.profiler(times)
+        runs = []
+        for _ in range(calls):
+            times.clear()
+            binding.run()
+            runs.append(dict(times))
+        return runs
 
     def can_be_captured(self) -> bool:
         """Whether a call can become a CUDA graph; after ``False`` the engine must be loaded anew."""
@@ -141,8 +158,10 @@ class Loaded:
 class TensorRTBinding(Binding):
     """A batch in its own device buffers, with its own events, on one lane."""
 
-    def __init__(self, loaded: Loaded, lane: Lane, batch: Mapping[str, NDArray[np.generic]]) -> None:
-        mode = loaded.mode
+    def __init__(
+        self, loaded: Loaded, lane: Lane, batch: Mapping[str, NDArray[np.generic]], *, mode: Mode | None = None
+    ) -> None:
+        mode = mode or loaded.mode
         self._lane, self._mode, self._log_tail = lane, mode, loaded.log_tail
         self._start = loaded.keep(cuda.Event(blocking=False))
         self._end = loaded.keep(cuda.Event(blocking=mode.is_blocking))

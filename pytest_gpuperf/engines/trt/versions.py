@@ -114,6 +114,19 @@ class Release:
 
         return Log()
 
+    def profiler(self, sink: dict[str, float]) -> Any:
+        """Return a TensorRT profiler that adds each layer's milliseconds to ``sink``."""
+        base = self.api.IProfiler
+
+        class Profiler(base):  # type: ignore[misc,valid-type]
+            def __init__(self) -> None:
+                base.__init__(self)
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                sink[layer_name] = sink.get(layer_name, 0.0) + ms
+
+        return Profiler()
+
 
 def load(package: str = "") -> Release:
     """Import TensorRT: ``package`` if named, else whichever is installed.

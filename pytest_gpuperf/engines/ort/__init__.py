@@ -1,0 +1,1 @@
+"""What the ONNX Runtime engine consists of."""
