@@ -75,6 +75,31 @@ def test_a_normalization_around_another_mean_stays(tmp_path):
     assert "LayerNormalization" not in tidied(path, (ROWS, WIDTH))
 
 
+@pytest.mark.parametrize(
+    ("output", "operator", "inputs"),
+    [
+        ("variance", "GlobalMaxPool", ["square"]),
+        ("square", "Abs", ["difference"]),
+        ("square", "Mul", ["difference", "x"]),
+        ("difference", "Add", ["x", "mean"]),
+        ("difference", "Sub", ["mean", "x"]),
+        ("sum", "Abs", ["variance"]),
+        ("root", "Exp", ["sum"]),
+        ("inverse", "Neg", ["root"]),
+        ("gain", "Add", ["inverse", "scale"]),
+        ("negative", "Abs", ["mean"]),
+        ("moved", "Mul", ["negative", "scale"]),
+        ("bias", "Add", ["moved", "mean"]),
+        ("scaled", "Mul", ["mean", "gain"]),
+        ("y", "Sub", ["scaled", "bias"]),
+    ],
+)
+def test_what_is_almost_a_normalization_stays(tmp_path, output, operator, inputs):
+    nodes = [(operator, inputs, output) if node[2] == output else node for node in NORMALIZATION]
+    path = write(tmp_path / "graph.onnx", nodes, CONSTANTS, (ROWS, WIDTH))
+    assert "LayerNormalization" not in tidied(path, (ROWS, WIDTH))
+
+
 def dense(flat: list[int], free: list[int]) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
     """Return what TensorFlow's ``tensordot`` over the last dimension is exported as."""
     nodes = [
@@ -99,6 +124,53 @@ def test_a_product_of_reordered_lengths_stays(tmp_path):
     assert tidied(path, (ROWS, WIDTH))["Reshape"] == 2
 
 
+@pytest.mark.parametrize(
+    ("output", "node", "left"),
+    [
+        ("product", ("MatMul", ["matrix", "made"], "product"), 2),
+        ("matrix", ("Relu", ["x"], "matrix"), 1),
+        ("lengths", ("Identity", ["fixed"], "lengths"), 2),
+        ("shape", ("Identity", ["sizes"], "shape"), 2),
+    ],
+    ids=["computed weights", "no matrix before", "lengths of nothing", "no shape"],
+)
+def test_what_is_almost_a_dense_layer_stays(tmp_path, output, node, left):
+    nodes, constants = dense([-1, WIDTH], [0, 1])
+    nodes = [("Relu", ["weights"], "made"), *(node if each[2] == output else each for each in nodes)]
+    constants |= {"fixed": np.array([-1, ROWS]), "sizes": np.array([-1, ROWS, WIDTH])}
+    path = write(tmp_path / "graph.onnx", nodes, constants, (ROWS, WIDTH))
+    assert tidied(path, (ROWS, WIDTH))["Reshape"] == left
+
+
+@pytest.mark.parametrize(
+    ("node", "left"),
+    [
+        (("Concat", ["batch", "rest"], "target", {"axis": 0}), 0),
+        (("Concat", ["batch", "rows"], "target", {"axis": 0}), 1),
+        (("Concat", ["elsewhere", "rest"], "target", {"axis": 0}), 1),
+    ],
+    ids=["batch and constants", "a computed length", "the batch of something else"],
+)
+def test_a_constant_that_is_added_need_not_be_expanded(tmp_path, node, left):
+    nodes = [
+        ("Shape", ["x"], "shape"),
+        ("Slice", ["shape", "zero", "one"], "batch"),
+        ("Slice", ["shape", "one", "three"], "rows"),
+        ("Relu", ["x"], "made"),
+        ("Shape", ["made"], "other"),
+        ("Slice", ["other", "zero", "one"], "elsewhere"),
+        node,
+        ("Expand", ["constant", "target"], "expanded"),
+        ("Add", ["x", "expanded"], "y"),
+    ]
+    constants = {
+        "zero": np.array([0]), "one": np.array([1]), "three": np.array([3]), "rest": np.array([ROWS, WIDTH]),
+        "constant": RANDOM["scale"],
+    }  # fmt: skip
+    path = write(tmp_path / "graph.onnx", nodes, constants, (ROWS, WIDTH))
+    assert tidied(path, (ROWS, WIDTH))["Expand"] == left
+
+
 def test_transposes_move_behind_the_last_convolution_and_vanish(tmp_path):
     nodes = [
         ("Conv", ["x", "kernel"], "convolved"),
@@ -112,6 +184,21 @@ def test_transposes_move_behind_the_last_convolution_and_vanish(tmp_path):
     constants = {name: GENERATOR.standard_normal(shape, np.float32) for name, shape in shapes.items()}
     path = write(tmp_path / "graph.onnx", nodes, constants, (3, 6, 6), rank=2)
     assert tidied(path, (3, 6, 6)) == {"Conv": 1, "Relu": 1, "ReduceMean": 1}
+
+
+@pytest.mark.parametrize(
+    ("pads", "left"),
+    [([0, 0, 1, 1, 0, 0, 1, 1], 0), ([0, 1, 1, 1, 0, 0, 1, 1], 1), ([0, 0, 0, 0, 0, 0, 0, 0], 0)],
+    ids=["of images", "of channels", "of nothing"],
+)
+def test_only_the_padding_of_images_joins_a_pooling(tmp_path, pads, left):
+    nodes = [
+        ("Relu", ["x"], "made"),
+        ("Pad", ["made", "pads"], "padded"),
+        ("MaxPool", ["padded"], "y", {"kernel_shape": [3, 3], "strides": [2, 2]}),
+    ]
+    path = write(tmp_path / "graph.onnx", nodes, {"pads": np.array(pads)}, (3, 6, 6), rank=4)
+    assert tidied(path, (3, 6, 6))["Pad"] == left
 
 
 @pytest.mark.parametrize(("before", "left"), [("Relu", 0), ("Neg", 1)])
