@@ -13,6 +13,7 @@ from pytest_gpuperf import (
     conditions,
     health,
     incidents,
+    livepair,
     measurement,
     replicas,
     roofline,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from pytest_gpuperf.health import Problem
-    from pytest_gpuperf.records import BaselineEntry, BatchSpec, Block, Budget, EngineSpec
+    from pytest_gpuperf.records import BaselineEntry, BatchSpec, Block, Budget, EngineSpec, Live
     from pytest_gpuperf.rig import Arrays, Rig
     from pytest_gpuperf.worker.client import Worker
 
@@ -49,6 +50,7 @@ class Case:
         suite: name of the baseline file.
         reference: what speed and accuracy are relative to; equal to ``engine`` for the reference's own case.
         path, line: where the test stands, relative to rootdir, counted from 1.
+        cases: of the session, which share the error rate of live pairs.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Case:
     reference: EngineSpec
     path: str = ""
     line: int = 0
+    cases: int = 1
 
 
 def run(case: Case, rig: Rig) -> CaseResult:
@@ -72,6 +75,8 @@ def run(case: Case, rig: Rig) -> CaseResult:
             runs, problems = attempt(case, rig, entry)
         if entry is not None:
             differences = conditions.diff(runs[-1].conditions, entry.conditions)
+            if runs[-1].live is not None and runs[-1].live.comparisons:
+                differences = conditions.beside(differences)
         measured = replicas.combine(runs, rig.rule(entry, differences))
         same_machine = entry is not None and entry.machine == rig.fingerprint.machine
         outcome = verdict.judge(
@@ -119,7 +124,7 @@ def attempt(case: Case, rig: Rig, entry: BaselineEntry | None) -> tuple[list[Mea
         runs = [measure(case, rig, entry, replica) for replica in range(rig.processes)]
         found = incidents.watch(runs[-1].telemetry, where=rig.gpu_uuid or "host")
         notes = tuple(f"{problem.cause}; {problem.next_step}" for problem in found if problem.status is None)
-        runs[-1] = replace(runs[-1], notes=(*runs[-1].notes, *notes))
+        runs[-1] = replace(runs[-1], notes=(*runs[-1].notes, *notes), live=_live(case, rig, entry, runs[-1]))
         problems += found
         check_health(problems)
         if health.worst(problems) is None:
@@ -160,7 +165,8 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None, replica: int = 0)
     else:
         expected, between = expected_ratio(entry)
         differences = conditions.diff(circumstances, entry.conditions) if entry else Differences()
-        rule = replace(rig.rule(entry, differences, pair_s=pair_s), clock=clock)
+        judged = entry if rig.opponent is None else None  # beside a live pair the ratio is an estimate only
+        rule = replace(rig.rule(judged, differences, pair_s=pair_s), clock=clock)
         compared, blocks, _ = comparison.compare(
             timed, Watched(reference, rig.progress), rule=rule, rng=rig.rng, expected=expected, between=between
         )
@@ -178,7 +184,20 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None, replica: int = 0)
         telemetry=window,
         distribution=_distribution(blocks, clock),
         timeline=rig.sampler.timeline(started_ns, ended_ns),
+        notes=info.notes,
     )
+
+
+def _live(case: Case, rig: Rig, entry: BaselineEntry | None, measured: Measured) -> Live | None:
+    """Compare with the live reference, where the session has one."""
+    candidate = livepair.Candidate(
+        engine=case.engine,
+        batches=case.batches,
+        info=measured.info,
+        inputs_digest=measured.conditions["inputs_digest"],
+        call_s=measured.steady.call_s,
+    )
+    return livepair.measure(candidate, rig, entry, cases=case.cases)
 
 
 def _distribution(blocks: Sequence[Block], clock: Clock) -> tuple[float, ...]:

@@ -25,16 +25,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from pytest_gpuperf import load, stats
 from pytest_gpuperf.evidence import Between, Clock, Decision, Evidence, Rule
 from pytest_gpuperf.records import Block, Comparison
 
-__all__ = ["Between", "Compared", "OpenPair", "Rule", "Sampler", "compare", "compare_processes"]
+__all__ = [
+    "Between",
+    "Compared",
+    "OpenPair",
+    "Round",
+    "Rule",
+    "Sampler",
+    "alternate",
+    "compare",
+    "compare_processes",
+    "run",
+]
+
+#: The figure that every comparison judges: the median of the calls' latencies.
+MEDIAN = "latency_p50_ms"
 
 
 class Sampler(Protocol):
@@ -44,7 +58,9 @@ class Sampler(Protocol):
         """Time consecutive calls until ``seconds`` or ``max_calls`` are reached, at least one call."""
 
 
-OpenPair = Callable[[], AbstractContextManager[tuple[Sampler, Sampler]]]
+Now = Callable[[], float]
+S = TypeVar("S", bound=Sampler)
+OpenPair = Callable[[], AbstractContextManager[tuple[S, S]]]
 
 
 class Compared(NamedTuple):
@@ -55,8 +71,10 @@ class Compared(NamedTuple):
     reference: tuple[Block, ...]
 
 
-class _Round(NamedTuple):
-    log_ratio: float
+class Round(NamedTuple):
+    """What one round gave: log(candidate / reference) by figure, larger is worse, and what disturbed it."""
+
+    log_ratios: Mapping[str, float]
     candidate: tuple[Block, ...]
     reference: tuple[Block, ...]
     disturbances: tuple[str, ...]
@@ -86,11 +104,11 @@ def compare(
         clock: seconds, for the time budget.
     """
     evidence = Evidence(rule, expected, between or Between(), "block pair")
-    return _run(lambda: nullcontext((candidate, reference)), evidence, rng, read, clock)
+    return _median(lambda: nullcontext((candidate, reference)), evidence, rng, read, clock)
 
 
 def compare_processes(
-    open_pair: OpenPair,
+    open_pair: OpenPair[Sampler],
     *,
     rule: Rule,
     rng: Random,
@@ -102,23 +120,59 @@ def compare_processes(
 
     The other arguments are those of :func:`compare`.
     """
-    return _run(open_pair, Evidence(rule, expected, None, "process pair"), rng, read, clock)
+    return _median(open_pair, Evidence(rule, expected, None, "process pair"), rng, read, clock)
 
 
-def _run(
-    open_pair: OpenPair, evidence: Evidence, rng: Random, read: load.Reader, clock: Callable[[], float]
+def _median(
+    open_pair: OpenPair[Sampler], evidence: Evidence, rng: Random, read: load.Reader, clock: Callable[[], float]
 ) -> Compared:
-    """Run rounds until the evidence, the repeats or the time come to an end."""
-    rule, started = evidence.rule, clock()
-    clean: list[_Round] = []
-    disturbed: list[_Round] = []
-    decision: Decision = "undecided"
+    rule = evidence.rule
+
+    def measure(candidate: Sampler, reference: Sampler) -> Round:
+        return alternate(candidate, reference, rule, rng, read)
+
+    comparisons, rounds = run(open_pair, measure, {MEDIAN: evidence}, rule=rule, clock=clock)
+    return Compared(
+        comparisons[MEDIAN],
+        tuple(block for each in rounds for block in each.candidate),
+        tuple(block for each in rounds for block in each.reference),
+    )
+
+
+def run(
+    open_pair: OpenPair[S],
+    measure: Callable[[S, S], Round],
+    evidences: Mapping[str, Evidence],
+    *,
+    rule: Rule,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[dict[str, Comparison], Sequence[Round]]:
+    """Run rounds until the evidence on every figure, the repeats or the time come to an end.
+
+    A figure's decision stands from the look on which it was made, whatever the others still need: each look spends its
+    own part of the error rates.
+
+    Args:
+        open_pair: opens the two sides of a round.
+        measure: takes a round of them; it returns a log-ratio for each figure of ``evidences``.
+        evidences: by figure.
+        rule: of rounds, repeats and time; margins and error rates are those of the evidences.
+        clock: seconds, for the time budget.
+
+    Returns:
+        The comparisons by figure, and the rounds that they rest on.
+    """
+    started = clock()
+    clean: list[Round] = []
+    disturbed: list[Round] = []
+    decisions: dict[str, Decision] = dict.fromkeys(evidences, "undecided")
     while len(disturbed) <= rule.max_repeats:
         with open_pair() as (candidate, reference):
-            this = _round(candidate, reference, rule, rng, read)
+            this = measure(candidate, reference)
         (disturbed if this.disturbances else clean).append(this)
-        decision = evidence.decide([each.log_ratio for each in clean])
-        if decision != "undecided" or len(clean) == rule.max_pairs:
+        for name in [name for name, decision in decisions.items() if decision == "undecided"]:
+            decisions[name] = evidences[name].decide([each.log_ratios[name] for each in clean])
+        if "undecided" not in decisions.values() or len(clean) == rule.max_pairs:
             break
         # Disturbed rounds have cost time; the clean ones get it once more, and no longer.
         patience = 1 if len(clean) >= rule.min_pairs else 2
@@ -126,15 +180,14 @@ def _run(
             break
     # A machine that is never quiet still gets its numbers shown, with every round in them and no decision on them.
     rounds = clean if len(clean) >= 2 else clean + disturbed  # noqa: PLR2004 - a spread needs two
-    comparison = evidence.summary([each.log_ratio for each in rounds], decision, clock() - started, _named(disturbed))
-    return Compared(
-        comparison,
-        tuple(block for each in rounds for block in each.candidate),
-        tuple(block for each in rounds for block in each.reference),
-    )
+    seconds, causes = clock() - started, _named(disturbed)
+    return {
+        name: evidence.summary([each.log_ratios[name] for each in rounds], decisions[name], seconds, causes)
+        for name, evidence in evidences.items()
+    }, rounds
 
 
-def _round(candidate: Sampler, reference: Sampler, rule: Rule, rng: Random, read: load.Reader) -> _Round:
+def alternate(candidate: Sampler, reference: Sampler, rule: Rule, rng: Random, read: load.Reader) -> Round:
     """Alternate blocks until the round's time is up and return the median log-ratio of its block pairs."""
     sides: tuple[list[Block], list[Block]] = ([], [])
     samplers = (candidate, reference)
@@ -144,8 +197,8 @@ def _round(candidate: Sampler, reference: Sampler, rule: Rule, rng: Random, read
             sides[side].append(samplers[side].measure(seconds=rule.block_s, max_calls=rule.max_calls))
         after = read()
     measured_ns = sum(block.cpu_ns for block in sides[0] + sides[1])
-    return _Round(
-        stats.median([_log_ratio(*pair, rule.clock) for pair in zip(*sides, strict=True)]),
+    return Round(
+        {MEDIAN: stats.median([_log_ratio(*pair, rule.clock) for pair in zip(*sides, strict=True)])},
         tuple(sides[0]),
         tuple(sides[1]),
         load.disturbances(before, after, measured_ns, rule.limits),
@@ -158,7 +211,7 @@ def _log_ratio(candidate: Block, reference: Block, clock: Clock) -> float:
     return math.log(max(0.5, stats.median(calls[0])) / max(0.5, stats.median(calls[1])))
 
 
-def _named(disturbed: Sequence[_Round]) -> tuple[str, ...]:
+def _named(disturbed: Sequence[Round]) -> tuple[str, ...]:
     """Say how many rounds were disturbed, with the causes of the last one."""
     if not disturbed:
         return ()

@@ -144,6 +144,16 @@ def digest(conditions: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def beside(differences: Differences) -> Differences:
+    """Return the differences as they count where a live pair ran: another artefact is what it is about."""
+    built = {name: pair for name, pair in differences.mismatched.items() if name in BUILT_FROM or name in _SOURCES}
+    return Differences(
+        mismatched={name: pair for name, pair in differences.mismatched.items() if name not in built},
+        widening=differences.widening,
+        recorded={**differences.recorded, **built},
+    )
+
+
 def widen(tolerance: Tolerance, differences: Differences) -> Tolerance:
     """Return the tolerance that applies under ``differences``."""
     if not differences.widening:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from pytest_gpuperf import figures, stats
-from pytest_gpuperf.records import BaselineEntry, BaselineMetric, Comparison, Finding, Metric, Status, Tolerance
+from pytest_gpuperf.records import BaselineEntry, BaselineMetric, Comparison, Finding, Live, Metric, Status, Tolerance
 from pytest_gpuperf.units import change, value
 
 Reference = Literal["live pair", "portable"]
@@ -50,13 +51,25 @@ def stored(
     return found
 
 
-def live(comparison: Comparison, latency: Metric | None) -> Finding:
-    """Judge a live pair: the reference is the approved program itself, so nothing need be stored."""
-    base = None if latency is None else latency.value / comparison.ratio
-    return _compared("latency_p50_ms", comparison, latency, base, reference="live pair")
+def live(pair: Live, current: Mapping[str, Metric]) -> list[Finding]:
+    """Judge each figure of a live pair: the reference ran beside, so nothing need be stored."""
+    if pair.missing:
+        return [Finding(metric="live pair", status=Status.NEW, measured=None, note=pair.missing)]
+    return [_live(name, comparison, current.get(name)) for name, comparison in pair.comparisons.items()]
 
 
-def portable(comparison: Comparison | None, base: BaselineMetric | None, why_not_live: str) -> Finding | None:
+def _live(name: str, comparison: Comparison, metric: Metric | None) -> Finding:
+    """Word one figure: what the reference had follows from the ratio, since both ran at the same time."""
+    measured = None if metric is None else replace(metric, lower=None, upper=None, n=comparison.pairs)
+    if metric is None or metric.higher == "worse":
+        base = None if metric is None else metric.value / comparison.ratio
+        return _compared(name, comparison, measured, base, reference="live pair")
+    found = _compared(name, comparison, measured, metric.value * comparison.ratio, reference="live pair")
+    inverse = [_change_pct(1 / ratio, 1.0) for ratio in (comparison.ratio, comparison.upper, comparison.lower)]
+    return replace(found, change_pct=inverse[0], lower_pct=inverse[1], upper_pct=inverse[2])
+
+
+def portable(comparison: Comparison | None, base: BaselineMetric | None) -> Finding | None:
     """Judge the speed ratio to the reference engine, ``None`` when there is neither a ratio nor a baseline of one."""
     name = figures.SPEED_RATIO
     if comparison is None:
@@ -79,7 +92,7 @@ def portable(comparison: Comparison | None, base: BaselineMetric | None, why_not
             reference="none",
             note="the baseline has no speed ratio",
         )
-    return _compared(name, comparison, measured, base.value, reference="portable", note=why_not_live)
+    return _compared(name, comparison, measured, base.value, reference="portable")
 
 
 def published(entry: BaselineEntry, current: Mapping[str, Metric]) -> list[Finding]:
@@ -113,7 +126,6 @@ def _compared(
     base: float | None,
     *,
     reference: Reference,
-    note: str = "",
 ) -> Finding:
     """Word a comparison; changes are of latency, positive where the candidate is slower than expected."""
     expected = comparison.expected
@@ -128,7 +140,7 @@ def _compared(
         lower_pct=_change_pct(comparison.lower, expected),
         upper_pct=_change_pct(comparison.upper, expected),
         reference=reference,
-        note="; ".join(part for part in (why, note) if part),
+        note=why,
     )
 
 
@@ -203,7 +215,6 @@ def _stored(name: str, base: BaselineMetric, metric: Metric | None, tolerance: T
         limit=limit,
         change_pct=_change_pct(metric.value, base.value),
         reference="stored",
-        note="no live reference was run",
     )
 
 

@@ -127,14 +127,19 @@ def throughput(volleys: Sequence[Volley]) -> Metric:
     The volley that won the sweep does not count where confirmations exist. Bounds by Student's t over those, absent
     with fewer than two.
     """
-    times = Counter(volley.in_flight for volley in volleys)
-    winner = max(volleys, key=lambda volley: (times[volley.in_flight], rate(volley))).in_flight
-    rates = [rate(volley) for volley in volleys if volley.in_flight == winner]
+    best = winner(volleys)
+    rates = [rate(volley) for volley in volleys if volley.in_flight == best]
     confirmed = rates[1:] or rates
     value, lower, upper = stats.mean(confirmed), None, None
     if len(confirmed) > 1:
         _, lower, upper = stats.mean_interval(confirmed, CONFIDENCE)
     return Metric(value=value, unit="sps", lower=lower, upper=upper, n=len(confirmed), higher="better")
+
+
+def winner(volleys: Sequence[Volley]) -> int:
+    """Return the number in flight that was confirmed, else the best one."""
+    times = Counter(volley.in_flight for volley in volleys)
+    return max(volleys, key=lambda volley: (times[volley.in_flight], rate(volley))).in_flight
 
 
 def rate(volley: Volley) -> float:

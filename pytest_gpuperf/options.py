@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
+from pytest_gpuperf import against
 from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.records.status import Status
 
@@ -149,6 +150,9 @@ CACHE = Option[str | None]("cache", _text, None, "folder of converted models (de
 BUNDLE = Option[str | None](
     "bundle", _text, None, "take graphs, inputs and reference outputs from this bundle; no TensorFlow needed", "DIR"
 )
+AGAINST = Option[against.Against | None](
+    "against", against.parse, None, "run each case beside a live reference, in fresh process pairs", against.FORMS
+)
 PROCESSES = Option("processes", _count, 1, "fresh process pairs per case; baselines need at least 5", "N")
 SEED = Option("seed", _at_least_zero, 0, "seed of the order in which blocks alternate", "N")
 POLICY: Option[dict[Status, str]] = Option(
@@ -163,13 +167,20 @@ LAYERS = Option("layers", _flag, False, "time the layers of each case, instead o
 REPORT = Option[tuple[str, ...]](
     "report", _formats, (), "also write reports: html, markdown, csv, gitlab, prometheus", "FORMAT,…"
 )
+TFTRT_ALLOW_PATCH_MISMATCH = Option(
+    "tftrt-allow-patch-mismatch",
+    _flag,
+    False,
+    "let TF-TRT run with another patch of TensorRT than TensorFlow was compiled with; every report says so",
+    None,
+)
 SERVING_URL = Option[str | None](
     "serving-url", _grpc, None, "load this KServe v2 server instead of starting Triton", "grpc://HOST:PORT"
 )
 
 OPTIONS: tuple[Option[Any], ...] = (
-    PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, BUNDLE, PROCESSES, SEED, POLICY,
-    TIMEOUT, REQUIRE, INFRA_EXIT, REPORT, LAYERS, SERVING_URL,
+    PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, BUNDLE, AGAINST, PROCESSES, SEED,
+    POLICY, TIMEOUT, REQUIRE, INFRA_EXIT, REPORT, LAYERS, SERVING_URL, TFTRT_ALLOW_PATCH_MISMATCH,
 )  # fmt: skip
 
 
@@ -190,6 +201,7 @@ class Settings:
     baselines: Path
     cache: Path
     bundle: Path | None
+    against: against.Against | None
     processes: int
     seed: int
     policy: dict[Status, str]
@@ -199,6 +211,7 @@ class Settings:
     report: tuple[str, ...]
     layers: bool
     serving_url: str | None
+    tftrt_allow_patch_mismatch: bool
     root: Path
     source: dict[str, str]
 
@@ -243,6 +256,7 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
         baselines=root / values["baselines"],
         cache=root / values["cache"] if values["cache"] else out / "cache",
         bundle=root / values["bundle"] if values["bundle"] else None,
+        against=values["against"],
         processes=values["processes"],
         seed=values["seed"],
         policy=values["policy"],
@@ -252,6 +266,7 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
         report=values["report"],
         layers=values["layers"],
         serving_url=values["serving-url"],
+        tftrt_allow_patch_mismatch=values["tftrt-allow-patch-mismatch"],
         root=root,
         source=source,
     )
@@ -290,6 +305,10 @@ def _check_conflicts(values: Mapping[str, Any], source: Mapping[str, str]) -> No
         raise clash("off", "update", "nothing is measured, so there is nothing to write")
     if values["off"] and values["processes"] > 1:
         raise clash("off", "processes", "each case runs once")
+    if values["off"] and values["against"]:
+        raise clash("off", "against", "no case is compared")
+    if values["bundle"] and values["against"] and values["against"].kind == "git":
+        raise clash("bundle", "against", "a bundle's graphs are the same whatever the revision")
     if values["layers"] and values["update"] != "none":
         raise clash("layers", "update", "nothing is judged, so there is nothing to approve")
     if values["off"] and values["layers"]:

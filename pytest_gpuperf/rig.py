@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,10 +12,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from pytest_gpuperf import baselines, conditions, figures, hardware, health, load
+from pytest_gpuperf import baselines, conditions, figures, hardware, health, load, opponent
 from pytest_gpuperf.convert.bundle import Bundle
+from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.evidence import Between, Rule
 from pytest_gpuperf.health import Problem
+from pytest_gpuperf.opponent import Opponent
 from pytest_gpuperf.records import Status
 from pytest_gpuperf.telemetry import Sampler
 from pytest_gpuperf.worker import lock
@@ -61,7 +63,9 @@ class Rig:
         progress: is told about every long step.
         problems: what was wrong with the machine when the session began, worst first.
         gpu: what cases run on; ``None`` for a CPU profile.
+        opponent: the live reference, where ``--gpu-against`` names one.
         outputs: the reference's outputs by what they depend on; one evaluation serves all engines of a model.
+        tf32: by role, whether its process computes FP32 in TF32.
     """
 
     pool: Pool
@@ -77,7 +81,9 @@ class Rig:
     progress: Progress
     problems: tuple[Problem, ...] = ()
     gpu: Gpu | None = None
+    opponent: Opponent | None = None
     outputs: dict[str, Arrays] = field(default_factory=dict)
+    tf32: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
     def build(cls, settings: Settings, profile: ServerProfile, machine: Machine, progress: Progress) -> Rig:
@@ -85,9 +91,10 @@ class Rig:
 
         Raises:
             BaselineError: a baseline file of the profile cannot be trusted.
-            ConfigError: the bundle cannot be read.
+            ConfigError: the bundle cannot be read, or the live reference cannot be had.
         """
         gpu = hardware.measured_gpu(machine) if profile.is_gpu else None
+        suites = _suites(settings.baselines / profile.name)
         return cls(
             pool=Pool(settings.out / "logs" / os.environ.get("PYTEST_XDIST_WORKER", ""), deadline_s=settings.timeout_s),
             profile=profile,
@@ -95,13 +102,14 @@ class Rig:
             fingerprint=hardware.fingerprint(machine, profile),
             cache=settings.cache,
             bundle=None if settings.bundle is None else Bundle(settings.bundle),
-            suites=_suites(settings.baselines / profile.name),
+            suites=suites,
             budget_s=settings.time_budget_s or profile.time_budget_s,
             processes=settings.processes,
             rng=Random(settings.seed),  # noqa: S311 - an order, not a secret
             progress=progress,
             problems=health.check(machine, profile, on=None if gpu is None else gpu.index),
             gpu=gpu,
+            opponent=_opponent(settings),
         )
 
     def open(self, role: str, spec: EngineSpec, batches: BatchSpec, *, replica: int = 0) -> tuple[Worker, EngineInfo]:
@@ -115,7 +123,7 @@ class Rig:
                 starting and loading would take most of a server's time, each replica is one process for the session.
         """
         worker_role = role if self.bundle is None else f"{role}-{replica}"
-        is_fresh = self.bundle is None and self.processes > 1
+        is_fresh = (self.bundle is None and self.processes > 1) or self._switches_tf32(worker_role, spec)
         worker = self.pool.fresh(worker_role) if is_fresh else self.pool.worker(worker_role)
         folder = None if self.bundle is None else self.bundle.folder
         info = worker.open(spec, batches, cache=self.cache, bundle=folder, progress=self.progress.say)
@@ -123,6 +131,11 @@ class Rig:
             worker = self.pool.fresh(worker_role)
             info = worker.open(spec, batches, cache=self.cache, bundle=folder, progress=self.progress.say)
         return worker, info
+
+    def _switches_tf32(self, role: str, spec: EngineSpec) -> bool:
+        """Whether ``spec`` wants another FP32 than the role's engines so far: a library keeps the kernels it chose."""
+        is_tf32 = spec.precision == "tf32"
+        return self.tf32.setdefault(role, is_tf32) != is_tf32 and (self.tf32.update({role: is_tf32}) is None)
 
     @property
     def approved(self) -> dict[str, BaselineEntry]:
@@ -132,6 +145,21 @@ class Rig:
     def entry(self, suite: str, case_id: str) -> BaselineEntry | None:
         """Return the approved baseline of a case."""
         return self.suites[suite].entries.get(case_id) if suite in self.suites else None
+
+    def check_references(self, ids: Collection[str]) -> None:
+        """Look for the artefacts of these tests' baselines, where they are the live reference.
+
+        Raises:
+            ConfigError: one is missing; the message names the case.
+        """
+        if self.opponent is None or self.opponent.against.kind != "baseline":
+            return
+        for case_id, entry in self.approved.items():
+            if case_id.partition("#")[0] in ids and entry.provenance.kind == "measured":
+                try:
+                    opponent.approved(entry, self.cache)
+                except ConfigError as error:
+                    raise ConfigError(f"{case_id}: {error.what}", got=error.got, hint=error.hint) from error
 
     def rule(self, entry: BaselineEntry | None, differences: Differences, *, pair_s: float = 0.0) -> Rule:
         """Return how the ratio to the reference is measured and decided.
@@ -184,10 +212,18 @@ class Rig:
             yield
 
     def stop(self) -> None:
-        """End the measuring processes and the telemetry; stopping twice is harmless."""
+        """End the measuring processes and the telemetry, remove checkouts; stopping twice is harmless."""
         self.pool.stop()
+        if self.opponent is not None:
+            self.opponent.close()
         if "sampler" in self.__dict__:
             self.sampler.stop()
+
+
+def _opponent(settings: Settings) -> Opponent | None:
+    if settings.against is None:
+        return None
+    return opponent.resolve(settings.against, root=settings.root, out=settings.out, cache=settings.cache)
 
 
 def _suites(folder: Path) -> dict[str, Suite]:

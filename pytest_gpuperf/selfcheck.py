@@ -23,7 +23,7 @@ from pytest_gpuperf.records import BatchSpec, Comparison, EngineSpec, Fingerprin
 from pytest_gpuperf.worker.client import Worker
 
 Progress = Callable[[str], None]
-OpenPair = Callable[[float], comparison.OpenPair]
+OpenPair = Callable[[float], comparison.OpenPair[comparison.Sampler]]
 
 SCHEMA_VERSION = 1
 #: Where ``gpuperf selfcheck`` writes and a session looks, from the folder that pytest is started in.
@@ -168,7 +168,7 @@ def workers(log: Path, cache: Path, *, work: str | None = None, root: str = ".")
         worker.open(spec(slowdown_pct), batches, cache=cache, progress=lambda _: None)
         return worker
 
-    def open_pair(effect_pct: float) -> comparison.OpenPair:
+    def open_pair(effect_pct: float) -> comparison.OpenPair[comparison.Sampler]:
         @contextmanager
         def opened() -> Iterator[tuple[Worker, Worker]]:
             running: list[Worker] = []

@@ -9,6 +9,7 @@ from pytest_gpuperf.records import BaselineEntry, Differences, Finding
 
 RANK = ("live pair", "stored", "portable", "published", "none")
 """References, best first."""
+NO_LIVE = "no live reference was run (--gpu-against)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ def of(
     if reference == "live pair":
         return Standing(reference=reference, why="")
     if reference == "stored":
-        return Standing(reference=reference, why="no live reference was run")
+        return Standing(reference=reference, why=NO_LIVE)
     return Standing(reference=reference, why=_why(entry, differences, same_machine, min_processes))
 
 
@@ -57,7 +58,7 @@ def _why(entry: BaselineEntry | None, differences: Differences, same_machine: bo
     processes = min((metric.n_processes for name, metric in entry.metrics.items() if name.endswith(_TIMES)), default=0)
     if processes < min_processes:
         return f"the baseline rests on {processes} of {min_processes} processes"
-    return "no live reference was run"
+    return NO_LIVE
 
 
 _TIMES = ("_ms", "_sps")

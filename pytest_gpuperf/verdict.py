@@ -99,7 +99,10 @@ def judge(
         found.append(_plain("conditions", Status.NOT_COMPARABLE, _mismatch(differences)))
     else:
         found += _against(entry, measured, tolerance, policy, same_machine=same_machine)
-    return _verdict(_doubt(found, measured.steady) if policy.require_steady else found)
+    outcome = _verdict(_doubt(found, measured.steady) if policy.require_steady else found)
+    if measured.live is None or measured.live.missing:
+        return outcome
+    return replace(outcome, hints=(f"live reference: {measured.live.reference}", *measured.live.notes))
 
 
 def _against(

@@ -67,9 +67,27 @@ class Cache:
             except OSError as error:
                 raise _cannot_write(entry, error) from error
 
+    def find(self, sha256: str) -> Artefact | None:
+        """Return the undamaged artefact with this content, ``None`` where the cache has none."""
+        for path in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                manifest = json.loads(path.read_bytes())
+                if manifest["sha256"] == sha256:
+                    return _read(path.parent, manifest["kind"], manifest["recipe"])
+        return None
+
     def _entry(self, kind: str, recipe: dict[str, str]) -> Path:
         text = json.dumps([kind, sorted(recipe.items())], separators=(",", ":"))
         return self.root / kind / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def given(path: Path) -> Artefact:
+    """Return a file or folder that a person names as an artefact; its kind follows from its name."""
+    if path.is_dir():
+        files = {str(file.relative_to(path)): file_sha256(file) for file in sorted(path.rglob("*")) if file.is_file()}
+        return Artefact(kind="savedmodel", path=str(path), sha256=files_sha256(files))
+    kind = {".engine": "engine", ".plan": "engine"}.get(path.suffix, "onnx")
+    return Artefact(kind=kind, path=str(path), sha256=file_sha256(path))
 
 
 def file_sha256(path: Path) -> str:

@@ -57,6 +57,7 @@ class EngineInfo:
         versions: of the runtime and whatever else shapes its speed.
         mode: how calls are made (threads, transfers, CUDA graph …): a condition.
         cost: of the graph that it runs; ``None`` where that cannot be counted.
+        notes: what every report says of it.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class EngineInfo:
     mode: dict[str, str] = field(default_factory=dict)
     has_device_clock: bool = False
     cost: Cost | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

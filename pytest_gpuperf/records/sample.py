@@ -125,6 +125,27 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """A live pair: the case beside another program in fresh processes, figure by figure.
+
+    Attributes:
+        against: what was asked for, as on the command line.
+        reference: the program that it was, in words: its revision, interpreter or file.
+        comparisons: by figure; of throughput too a larger ratio is worse. A figure that cannot be judged is left out.
+        versions: of the reference's runtime.
+        notes: what was left out, and why.
+        missing: why there is no reference for this case, which is new then; empty where there is one.
+    """
+
+    against: str
+    reference: str
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
     """Gauges over a measuring window, coarse enough to draw.
 
@@ -145,6 +166,7 @@ class Measured:
         samples: one value per process for each figure that varies between processes.
         distribution: latencies in ms at equally spaced ranks, the smallest first and the largest last.
         timeline: of the telemetry; of the last process where there were several, as is the distribution.
+        live: beside the live reference that ``--gpu-against`` names.
     """
 
     info: EngineInfo
@@ -158,3 +180,4 @@ class Measured:
     samples: dict[str, tuple[float, ...]] = field(default_factory=dict)
     distribution: tuple[float, ...] = ()
     timeline: Timeline | None = None
+    live: Live | None = None

@@ -108,6 +108,12 @@ def remarks(case: CaseResult) -> list[str]:
     return flags + ([f"slow drift: {case.trend.drift}"] if case.trend and case.trend.drift else [])
 
 
+def judged_against(case: CaseResult) -> str:
+    """Write the reference of a case; a live one by name, since nothing else tells which program it was."""
+    live = case.measured.live if case.measured else None
+    return f"{case.judged_against} ({live.reference})" if live and live.comparisons else case.judged_against
+
+
 def _share(pct: float | None) -> str:
     return NONE if pct is None else f"{pct:.1f} %"
 

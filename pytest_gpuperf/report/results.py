@@ -25,6 +25,7 @@ from pytest_gpuperf.records import (
     Finding,
     Fingerprint,
     Layer,
+    Live,
     Measured,
     Metric,
     Physics,
@@ -66,6 +67,7 @@ OF_MEASURED = (
     "samples",
     "distribution",
     "timeline",
+    "live",
 )
 # What ``null`` means where a number must stand: an open interval, an effect that no number of pairs would have shown.
 OPEN = {
@@ -129,6 +131,7 @@ class Case:
     layers: tuple[Layer, ...] = ()
     distribution: tuple[float, ...] = ()
     timeline: Timeline | None = None
+    live: Live | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

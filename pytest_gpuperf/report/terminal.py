@@ -129,7 +129,7 @@ def remarks(cases: Sequence[CaseResult]) -> list[str]:
 
 def references(cases: Sequence[CaseResult]) -> list[str]:
     """Say what the cases were judged against and why not against something better, cases of one answer together."""
-    answers = Counter((case.judged_against, case.why_not_better) for case in cases)
+    answers = Counter((cells.judged_against(case), case.why_not_better) for case in cases)
     return [
         printable(f"{count} judged against {reference}" + (f": {why}" if why else ""))
         for (reference, why), count in answers.most_common()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_gpuperf import errors
 from pytest_gpuperf.errors import ConfigError, EngineError, GpuPerfError, WorkerError
-from pytest_gpuperf.records import BatchSpec, Block, EngineInfo, EngineSpec, Steady, Volley
+from pytest_gpuperf.records import Artefact, BatchSpec, Block, EngineInfo, EngineSpec, Steady, Volley
 from pytest_gpuperf.worker import death, environment
 from pytest_gpuperf.worker import protocol as p
 from pytest_gpuperf.worker.channel import Channel, ClosedError, DeadlineError
@@ -69,6 +69,7 @@ class Worker:
         interpreter: str = sys.executable,
         log: Path,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> Worker:
         """Start ``python -m pytest_gpuperf.worker`` and wait for its first words.
@@ -79,6 +80,7 @@ class Worker:
             interpreter: Python to run; it needs this package, msgspec and NumPy, and what the engine needs.
             log: file that standard output and error of the child are appended to.
             env: variables on top of the allow-list, see :mod:`pytest_gpuperf.worker.environment`.
+            cwd: working folder, ``None`` for the parent's.
             deadline_s: seconds that a request may take beyond the time that it was told to measure.
         """
         ours, theirs = socket.socketpair()
@@ -91,6 +93,7 @@ class Worker:
                     stdout=output,
                     stderr=output,
                     env=environment.build(interpreter, env),
+                    cwd=cwd,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                 )
@@ -127,13 +130,15 @@ class Worker:
         cache: Path,
         progress: Progress,
         bundle: Path | None = None,
+        artefact: Artefact | None = None,
         deadline_s: float | None = None,
     ) -> EngineInfo:
-        """Make the artefact, or take it from the bundle; load the engine and bind all batches.
+        """Make the artefact, or take the given one or the bundle's; load the engine and bind all batches.
 
         An engine that is open is closed first.
         """
-        request = p.Open(spec=spec, batches=batches, cache=str(cache), bundle=None if bundle is None else str(bundle))
+        folder = None if bundle is None else str(bundle)
+        request = p.Open(spec=spec, batches=batches, cache=str(cache), bundle=folder, artefact=artefact)
         deadline_s = deadline_s or max(OPEN_DEADLINE_S, self._deadline_s)
         reply = self._ask(request, p.Opened, f"opened {spec.kind}", deadline_s, progress)
         self.inputs_digest = reply.inputs_digest

@@ -33,9 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_gpuperf.errors import WorkerError
-from pytest_gpuperf.records import BatchSpec, Block, EngineInfo, EngineSpec, Steady, Volley
+from pytest_gpuperf.records import Artefact, BatchSpec, Block, EngineInfo, EngineSpec, Steady, Volley
 
-VERSION = 2
+VERSION = 3
 MAX_FRAME = 2**31
 HEADER = 4
 
@@ -54,13 +54,18 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     data: bytes
 
 
-class Open(Message, frozen=True):
-    """Make the artefact, load the engine, bind all batches → :class:`Opened`. With a bundle nothing is made."""
+class Open(Message, frozen=True, omit_defaults=True):
+    """Make the artefact, load the engine, bind all batches → :class:`Opened`. With a bundle nothing is made.
+
+    ``artefact`` is loaded instead of anything made. Fields that have defaults travel only where they are set, so that
+    a side that does not know them yet understands everything else.
+    """
 
     spec: EngineSpec
     batches: BatchSpec
     cache: str
     bundle: str | None = None
+    artefact: Artefact | None = None
 
 
 class Evaluate(Message, frozen=True):
@@ -98,7 +103,7 @@ class Close(Message, frozen=True):
 
 
 class Hello(Message, frozen=True):
-    """First words of the child."""
+    """First words of the child. They never change: versions that do not fit must be able to say so."""
 
     version: int
     pid: int

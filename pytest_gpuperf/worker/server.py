@@ -107,23 +107,28 @@ class Server:
 
     def _prepare(self, engine: Engine, request: p.Open) -> Artefact:
         kind = engine.artefact_kind
+        if request.artefact is not None:
+            return _given(request.artefact, engine)
         if kind == "none":
             return NO_ARTEFACT
         from pytest_gpuperf import convert
         from pytest_gpuperf.convert.cache import Cache
 
-        if request.bundle is not None:
-            return _bundled(request, Path(request.bundle), kind)
+        if request.bundle is not None and kind != "savedmodel":  # TensorFlow makes its own, where it is
+            from pytest_gpuperf.convert.bundle import Bundle
+
+            bundle = Bundle(Path(request.bundle))
+            return bundle.artefact(request.spec.model.name, engine.artefact_precision, cache=Path(request.cache))
         return convert.prepare(
             request.spec.model,
             kind=kind,  # type: ignore[arg-type] # convert refuses kinds that it does not know
-            precision=request.spec.precision,
+            precision=engine.artefact_precision,
             cache=Cache(Path(request.cache)),
             progress=self._progress,
         )
 
     def _count(self, artefact: Artefact, request: p.Open) -> Cost | None:
-        if artefact.kind != "onnx":
+        if artefact.kind != "onnx" or request.artefact is not None:
             return None
         from pytest_gpuperf.convert import cost
         from pytest_gpuperf.convert.bundle import Bundle
@@ -150,17 +155,21 @@ class Server:
         self._channel.send(p.encode(p.Progress(text=text)))
 
 
-def _bundled(request: p.Open, folder: Path, kind: str) -> Artefact:
-    from pytest_gpuperf.convert.bundle import Bundle
-
-    model = request.spec.model.name
-    if kind == "savedmodel":
+def _given(artefact: Artefact, engine: Engine) -> Artefact:
+    """Check that a file that was made elsewhere is one that the engine loads."""
+    loads = {"tensorrt": ("onnx", "engine")}.get(engine.artefact_kind, (engine.artefact_kind,))
+    if artefact.kind not in loads:
         raise ConfigError(
-            f"{request.spec.kind} cannot run {model} from a bundle, which holds ONNX graphs only",
-            got=f"--gpu-bundle={folder}",
-            hint="run these tests where TensorFlow is, without --gpu-bundle",
+            f"{engine.spec.kind} cannot load the live reference's artefact",
+            got=f"{artefact.path} ({artefact.kind})",
+            expected=f"one of the kind {' or '.join(loads)}",
+            hint="choose the tests that it belongs to, for example with -k",
         )
-    return Bundle(folder).artefact(model, request.spec.precision, cache=Path(request.cache))
+    if artefact.kind == "onnx":
+        from pytest_gpuperf.convert import external
+
+        external.refuse(Path(artefact.path))
+    return artefact
 
 
 def _asked(loop: Loop, request: p.Request) -> p.Message:

@@ -17,7 +17,7 @@ def entry(kind="measured", n=5) -> BaselineEntry:
     ("used", "baseline", "mismatched", "same_machine", "expected", "why"),
     [
         (["budget", "live pair", "stored"], entry(), {}, True, "live pair", ""),
-        (["portable", "stored"], entry(), {}, True, "stored", "no live reference was run"),
+        (["portable", "stored"], entry(), {}, True, "stored", "no live reference was run (--gpu-against)"),
         (["portable"], entry(), {}, False, "portable", "the baseline is another machine's"),
         (["portable"], entry(n=2), {}, True, "portable", "the baseline rests on 2 of 5 processes"),
         (
@@ -30,7 +30,7 @@ def entry(kind="measured", n=5) -> BaselineEntry:
         ),
         (["none"], entry(), {"batch": ("8", "16")}, True, "none", "the baseline's conditions differ: batch"),
         (["budget"], None, {}, False, "none", "there is no baseline"),
-        ([], entry(), {}, True, "none", "no live reference was run"),
+        ([], entry(), {}, True, "none", "no live reference was run (--gpu-against)"),
     ],
 )
 def test_the_best_reference_is_named_and_why_none_is_better(  # noqa: PLR0917 - a table

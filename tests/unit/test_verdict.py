@@ -15,6 +15,7 @@ from pytest_gpuperf.records import (
     Comparison,
     Differences,
     EngineInfo,
+    Live,
     Measured,
     Metric,
     Provenance,
@@ -106,6 +107,16 @@ def timed(**values):
 
 def paired(**changes):
     return replace(MEASURED, comparison=replace(PAIR, **changes))
+
+
+def beside(**figures):
+    """Add a live pair with these figures, each a change of a comparison that is within its margin."""
+    usual = replace(
+        PAIR, ratio=1.02, lower=1.0, upper=1.04, expected=1.0, margin_pct=5.0, decision="within", pairs=6, mde_pct=4.0
+    )
+    comparisons = {name: replace(usual, **changes) for name, changes in figures.items()}
+    live = Live(against="git:main", reference="git:main, commit 123", comparisons=comparisons, notes=("no p99",))
+    return replace(MEASURED, live=live)
 
 
 def delta(**changes):
@@ -273,10 +284,8 @@ def test_a_regressed_comparison_is_regressed():
     assert finding.measured.value == pytest.approx(1 / 0.6)
     assert (finding.measured.lower, finding.measured.upper) == pytest.approx((1 / 0.62, 1 / 0.58))
     assert (finding.baseline, finding.limit, finding.reference) == (2.0, 10, "portable")
-    assert finding.note == "portable: no live reference was run"
-    assert result.reason == (
-        "speed_ratio 1.67 x, +20.0 % against the portable reference, limit 10.0 %: portable: no live reference was run"
-    )
+    assert finding.note == ""
+    assert result.reason == "speed_ratio 1.67 x, +20.0 % against the portable reference, limit 10.0 %"
 
 
 def test_faster_beyond_the_margin_with_confidence_is_improved():
@@ -307,14 +316,72 @@ def test_a_missing_reference_or_ratio_is_never_a_pass():
 
 
 def test_a_live_pair_needs_no_baseline():
-    live = replace(MEASURED, comparison=replace(PAIR, ratio=1.02, lower=1.0, upper=1.04, expected=1.0))
-    result = judge(live, entry=None, reference="live pair")
+    live = beside(latency_p50_ms={})
+    result = judge(live, entry=None)
     finding = by_metric(result, "latency_p50_ms")
     assert (result.status, finding.reference, finding.measured.value) == (Status.PASSED, "live pair", 2.0)
     assert finding.baseline == pytest.approx(2.0 / 1.02)
-    slower = replace(live, comparison=replace(live.comparison, decision="regressed"))
-    assert judge(slower, reference="live pair").status is Status.REGRESSED
-    assert "speed_ratio" not in {f.metric for f in judge(live, reference="live pair").findings}
+    assert result.hints == ("live reference: git:main, commit 123", "no p99")
+    assert judge(beside(latency_p50_ms={"decision": "regressed"}), entry=None).status is Status.REGRESSED
+
+
+def test_a_live_pair_decides_speed_and_the_portable_ratio_is_context():
+    live = replace(beside(latency_p50_ms={}), comparison=replace(PAIR, decision="regressed", ratio=0.6, upper=0.62))
+    result = judge(live, same_machine=False)
+    assert result.status is Status.PASSED
+    ratio = by_metric(result, "speed_ratio")
+    assert (ratio.status, ratio.reference, ratio.note) == (
+        Status.PASSED,
+        "none",
+        "context only: the live pair decides",
+    )
+
+
+def test_stored_numbers_and_budgets_gate_beside_a_live_pair():
+    live = replace(timed(latency_p50_ms=200.0), live=beside(latency_p50_ms={}).live)
+    assert judge(live).status is Status.REGRESSED
+    assert judge(live, same_machine=False, budget=Budget(max_latency_p50_ms=1)).status is Status.OVER_BUDGET
+
+
+def test_one_figure_of_a_live_pair_is_enough_to_regress():
+    live = beside(
+        latency_p50_ms={}, throughput_sps={"decision": "regressed", "ratio": 1.25, "lower": 1.2, "upper": 1.3}
+    )
+    result = judge(live, entry=None)
+    assert result.status is Status.REGRESSED
+    finding = by_metric(result, "throughput_sps")
+    assert (finding.change_pct, finding.lower_pct, finding.upper_pct) == pytest.approx(
+        (-20, -23.077, -16.667), abs=0.01
+    )
+    assert (finding.measured.value, finding.baseline) == pytest.approx((500, 625))
+    assert finding.measured.n == 6
+    assert by_metric(result, "latency_p50_ms").status is Status.PASSED
+
+
+def test_an_undecided_figure_of_a_live_pair_names_cause_and_mde():
+    disturbed = {
+        "decision": "undecided",
+        "upper": 1.2,
+        "disturbances": ("5 disturbed rounds", "steal time 9 % of a CPU"),
+    }
+    result = judge(beside(latency_p50_ms=disturbed), entry=None)
+    assert result.status is Status.INCONCLUSIVE
+    assert result.reason.endswith(
+        "5 disturbed rounds, steal time 9 % of a CPU; smallest effect that could have been seen +4.0 %"
+    )
+
+
+def test_a_case_that_the_reference_lacks_is_new():
+    missing = replace(MEASURED, live=Live(against="git:main", reference="x", missing="commit 123 does not have m.py"))
+    for entry in (None, ENTRY):
+        result = judge(missing, entry=entry)
+        assert (result.status, result.reason) == (Status.NEW, "live pair: commit 123 does not have m.py")
+
+
+def test_a_live_pair_does_not_rest_on_the_warm_up_of_other_processes():
+    unsteady = replace(beside(latency_p50_ms={}), steady=replace(MEASURED.steady, is_steady=False))
+    result = judge(unsteady, entry=None)
+    assert result.status is Status.PASSED
 
 
 # Stored absolute numbers.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pytest_gpuperf import files
 from pytest_gpuperf.engines.trt.builder import Built
+from pytest_gpuperf.records import Artefact
 
 #: A build of a large model with many shape profiles can take this long.
 BUILD_TIMEOUT_S = 3600.0
@@ -66,6 +67,15 @@ class Store:
             if built.timing_cache:
                 files.write_bytes(timing, built.timing_cache)
             return self._write(path, built.engine, seconds, dict(recipe))
+
+    def find(self, sha256: str) -> Artefact | None:
+        """Return the undamaged engine with this content, ``None`` where the store has none."""
+        for record in sorted(self.root.glob("*.json")):
+            path = record.with_suffix(".engine")
+            entry = self._read(path, lambda _: None)
+            if entry is not None and entry.sha256 == sha256:
+                return Artefact(kind="engine", path=str(path), sha256=sha256, recipe=entry.recipe)
+        return None
 
     def _read(self, path: Path, progress: Callable[[str], None]) -> Entry | None:
         try:
