@@ -57,7 +57,7 @@ def test_receiving_from_one_that_died_with_our_words_unread(ends: Ends) -> None:
 
 
 def test_one_that_does_not_read_in_time(ends: Ends) -> None:
-    channel, theirs = ends
+    channel, _ = ends
     with pytest.raises(DeadlineError, match="did not answer in time"):
         channel.send(bytes(1 << 24), deadline=time.monotonic() + 0.05)
     with pytest.raises(DeadlineError, match="did not answer in time"):
