@@ -32,6 +32,10 @@ COMMANDS = MappingProxyType(
         "bundle": ("pytest_gpuperf.commands.bundle", "collect graphs, inputs and reference outputs for another host"),
         "cache": ("pytest_gpuperf.commands.cache", "list, prune or clear converted models and built engines"),
         "selfcheck": ("pytest_gpuperf.commands.selfcheck", "measure how often verdicts are wrong on this machine"),
+        "tune-batching": (
+            "pytest_gpuperf.commands.tune_batching",
+            "find how a Triton server batches best, and write it",
+        ),
         "max-batch": ("pytest_gpuperf.commands.max_batch", "find the largest batch that fits into memory"),
     }
 )
