@@ -26,6 +26,7 @@ from pytest_gpuperf.evidence import Clock
 from pytest_gpuperf.records import CaseResult, Differences, Measured, Status, Verdict
 from pytest_gpuperf.report.progress import Watched
 from pytest_gpuperf.rig import LATENCY_SHARE, THROUGHPUT_SHARE, expected_ratio
+from pytest_gpuperf.window import allocator
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -181,7 +182,7 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None, replica: int = 0)
         accuracy=delta,
         comparison=compared,
         conditions=circumstances,
-        telemetry=window,
+        telemetry=window | allocator(volleys),
         distribution=_distribution(blocks, clock),
         timeline=rig.sampler.timeline(started_ns, ended_ns),
         notes=info.notes,

@@ -34,7 +34,7 @@ def watch(
     """
     found = [
         Problem(status=status, code=code, cause=cause, next_step=next_step, where=where)
-        for watcher in (_lost, _throttled, _crowded, _sampled, _grown)
+        for watcher in (_lost, _throttled, _crowded, _sampled, _grown, _fragmented)
         for status, code, cause, next_step in watcher({k: v for k, v in window.items() if v is not None}, allowed)
     ]
     return tuple(sorted(found, key=badness))
@@ -89,3 +89,10 @@ def _grown(window: Mapping[str, float], _: Collection[str]) -> Iterator[tuple[St
         growth, peak = window.get(key, 0.0), window.get(key.replace("growth", "peak"), 0.0)
         if growth > 32 and growth > 0.02 * peak:  # noqa: PLR2004 - above allocator steps, and 2 %
             yield None, "MEMORY_GROWTH", f"{name} grew by {growth:.0f} MiB while the case ran: a leak?", "run it longer"
+
+
+def _fragmented(window: Mapping[str, float], _: Collection[str]) -> Iterator[tuple[Status | None, str, str, str]]:
+    reserved, used = window.get("allocator_reserved_mib", 0.0), window.get("allocator_used_mib", 0.0)
+    if reserved - used > 256 and reserved > 2 * used:  # noqa: PLR2004 - worth a look, and most of it
+        cause = f"the worker's allocator holds {reserved:.0f} MiB and uses {used:.0f}: fragmentation, or a cache"
+        yield None, "FRAGMENTATION", cause, "try another allocator, or trim it: MALLOC_ARENA_MAX, cudaMemPoolTrimTo"

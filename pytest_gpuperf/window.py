@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from pytest_gpuperf.health import POWER_CAP, THROTTLES
-from pytest_gpuperf.records import Timeline
+from pytest_gpuperf.records import Timeline, Volley
 
 Row = Mapping[str, float]
 
@@ -89,6 +89,12 @@ def summarise(
         "rss_peak_mib": _extreme(inside, "rss_mib", max),
         "rss_growth_mib": _growth(inside, "rss_mib"),
     }
+
+
+def allocator(volleys: Sequence[Volley]) -> dict[str, float | None]:
+    """Return what the measuring process's allocator held and used after its last volley; the same names always."""
+    reserved, used = (volleys[-1].held_mib if volleys else None) or (None, None)
+    return {"allocator_reserved_mib": reserved, "allocator_used_mib": used}
 
 
 def timeline(rows: Sequence[Row], started_ns: int, ended_ns: int) -> Timeline:

@@ -45,12 +45,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volley:
-    """One closed-loop throughput run: ``in_flight`` calls kept outstanding for ``seconds``."""
+    """One closed-loop throughput run: ``in_flight`` calls kept outstanding for ``seconds``.
+
+    ``held_mib`` is what the process's allocator reserves and what of it is in use, afterwards.
+    """
 
     in_flight: int
     calls: int
     batch: int
     seconds: float
+    held_mib: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ import numpy as np
 
 from pytest_gpuperf.errors import EngineError
 from pytest_gpuperf.records import Block, Steady, Volley
+from pytest_gpuperf.worker import memory
 from pytest_gpuperf.worker.agreement import check
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ class Loop:
         for share, lane in zip(shares, lanes, strict=True):
             self._check(share[lane.last])
         calls = sum(began < stamp <= ended for lane in lanes for stamp in lane.stamps)
-        return Volley(in_flight=in_flight, calls=calls, batch=self._batch, seconds=(ended - began) / 1e9)
+        seconds = (ended - began) / 1e9
+        return Volley(in_flight=in_flight, calls=calls, batch=self._batch, seconds=seconds, held_mib=memory.held())
 
     def close(self) -> None:
         """Drop the bindings, so that the engine can be freed."""

@@ -22,6 +22,12 @@ from pytest_gpuperf.records import Status
         ({"foreign_processes": 2.0}, Status.INCONCLUSIVE, "DCGM_FR_GRAPHICS_PROCESSES", "2 other process(es) used"),
         ({"missed_pct": 21.0}, None, "DCGM_FR_CANNOT_GET_STAT", "the sampler missed 21 % of its samples"),
         ({"ecc_uncorrected": 1.0}, Status.INFRA, "DCGM_FR_VOLATILE_DBE_DETECTED", "1 uncorrectable ECC error(s)"),
+        (
+            {"allocator_reserved_mib": 1200.0, "allocator_used_mib": 300.0},
+            None,
+            "FRAGMENTATION",
+            "the worker's allocator holds 1200 MiB and uses 300: fragmentation, or a cache",
+        ),
         ({"xid": 999.0}, Status.INFRA, "DCGM_FR_XID_ERROR", "Xid 999: see the Xid catalogue"),
         ({"throttle_hw_slowdown_pct": 5.0}, Status.INCONCLUSIVE, "DCGM_FR_THROTTLING_VIOLATION", "5 % of the time"),
     ],
@@ -40,6 +46,9 @@ def test_what_is_called_out(window, status, code, cause):
         {"memory_growth_mib": 31.0, "memory_peak_mib": 100.0},
         {"memory_growth_mib": 100.0, "memory_peak_mib": 10_000.0},
         {"pcie_link_pct": 70.0, "cpu_steal_pct": 5.0, "missed_pct": 20.0, "foreign_processes": 0.0},
+        {"allocator_reserved_mib": 1200.0, "allocator_used_mib": 600.0},
+        {"allocator_reserved_mib": 256.0, "allocator_used_mib": 0.0},
+        {"allocator_reserved_mib": None, "allocator_used_mib": None},
         {"memory_growth_mib": None, "xid": None, "gpu_lost": None},
     ],
 )

@@ -6,6 +6,8 @@ import ctypes
 
 import pytest
 
+from pytest_gpuperf import window
+from pytest_gpuperf.records import Volley
 from pytest_gpuperf.worker import memory
 
 BLOCK, COUNT = 1000, 65_536
@@ -74,3 +76,11 @@ def test_the_pool_comes_before_the_heap(monkeypatch):
 
 def test_looking_starts_no_cuda():
     assert memory._cuda() is None
+
+
+def test_a_cases_telemetry_has_what_was_held_after_the_last_volley():
+    first, last = (Volley(in_flight=n, calls=1, batch=1, seconds=1.0, held_mib=(8.0 * n, 4.0 * n)) for n in (1, 2))
+    assert window.allocator([first, last]) == {"allocator_reserved_mib": 16.0, "allocator_used_mib": 8.0}
+    unknown = {"allocator_reserved_mib": None, "allocator_used_mib": None}
+    assert window.allocator([Volley(in_flight=1, calls=1, batch=1, seconds=1.0)]) == unknown
+    assert window.allocator([]) == unknown

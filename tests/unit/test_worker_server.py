@@ -85,6 +85,7 @@ def test_a_case_from_open_to_close(child: Conversation) -> None:
     saturated = child.ask(p.Saturate(in_flight=2, seconds=0.05))
     assert isinstance(saturated, p.Saturated)
     assert saturated.volley.in_flight == 2
+    assert saturated.volley.held_mib is not None
     assert isinstance(child.ask(p.Close()), p.Closed)
     assert isinstance(child.ask(p.Evaluate()), p.Failed)
 
