@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 from pytest_gpuperf.records import Finding, Status, Verdict
 from pytest_gpuperf.units import change, value
@@ -35,7 +36,9 @@ def lines(verdict: Verdict, case_id: str, profile: str) -> list[str]:
     bad = [finding for finding in bad if finding.note not in told or not finding.note]
     hints = list(verdict.hints)[:3]
     room = MOST_LINES - len(head) - len(hints) - len(last)
-    body = [f"  {finding_line(finding)}" for finding in bad[: room if len(bad) <= room else room - 1]]
+    shown = bad[: room if len(bad) <= room else room - 1]
+    # What the reason says of a finding is not said again.
+    body = [f"  {finding_line(replace(each, note='') if each.note in verdict.reason else each)}" for each in shown]
     if len(body) < len(bad):
         body.append(f"  … and {len(bad) - len(body)} more, see results.json")
     return head + body + [f"  {hint}" for hint in hints] + last

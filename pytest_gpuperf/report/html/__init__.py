@@ -121,10 +121,25 @@ def _figures(case: CaseResult) -> list[_Figure]:
         return []
     judged = {finding.metric: finding for finding in case.verdict.findings}
     rows = [
-        _Figure(name(metric), value, judged.get(metric), svg.interval(judged.get(metric)))
+        _Figure(name(metric), value, found, svg.interval(found) if found and _is_judged(found) else Markup())
         for metric, value in figures.of(case.measured).items()
+        for found in [judged.get(metric)]
     ]
     return sorted(rows, key=lambda row: row.finding is None or row.finding.status in GREEN)  # what failed comes first
+
+
+def _is_judged(found: Finding) -> bool:
+    """Whether a figure counted: one without a limit stands beside its baseline as context."""
+    return found.limit is not None or found.status not in GREEN
+
+
+def _notes(case: CaseResult) -> dict[str, list[str]]:
+    """Return what is said of figures, and of which, unless the verdict's reason says it already."""
+    notes: dict[str, list[str]] = {}
+    for found in case.verdict.findings:
+        if found.note and found.note not in case.verdict.reason:
+            notes.setdefault(found.note, []).append(name(found.metric))
+    return notes
 
 
 def _command(case: CaseResult, profile: str) -> str:
@@ -158,8 +173,9 @@ def _environment() -> Environment:
         "counts": counts,
         "curves": svg.curves,
         "green": GREEN,
+        "is_judged": _is_judged,
         "most_layers": MOST_LAYERS,
-        "name": name,
+        "notes": _notes,
         "traces": traces.charts,
         "script": script,
         "script_digest": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_gpuperf import __version__
-from pytest_gpuperf.records import Fingerprint, Status
+from pytest_gpuperf.records import Finding, Fingerprint, Status, Verdict
 from pytest_gpuperf.report import html
 from pytest_gpuperf.report.merge import by_server, side_by_side
 from pytest_gpuperf.report.results import Results
@@ -157,10 +157,25 @@ def test_details_tell_what_changed(regressed):
         "pytest --gpu-profile=h200 --gpu-update=changed -k 'test_resnet50_fp16[8]'",
         "575.51",
         "wider tolerance",
-        "not available",
+        "Not available: sm_clock_mhz",
         "pytest 'suites/vision/test_resnet50.py::test_resnet50_fp16[8]' --gpu-profile=h200",
     ):
         assert told in words
+
+
+def test_what_is_said_of_several_figures_is_said_once_and_context_is_no_verdict(case):
+    told = "context only: the baseline rests on 1 of 5 processes"
+    findings = [
+        Finding(metric=metric, status=Status.PASSED, measured=None, change_pct=40.0, note=told)
+        for metric in ("latency_p50_ms", "latency_p99_ms")
+    ]
+    quiet = case(verdict=Verdict(status=Status.PASSED, reason="fine", findings=tuple(findings)))
+    text = html.document([session([quiet])])
+    assert text.count(told) == 1
+    assert f"latency p50, latency p99: {told}" in text
+    assert text.count("<td>not judged") == 2
+    assert "not available" not in text
+    assert "Not available: sm_clock_mhz" in text
 
 
 def test_charts_have_words_for_those_who_do_not_see_them(cases):
