@@ -482,6 +482,42 @@ def test_policy_says_what_is_green():
     assert verdict.Policy(green=policy.green | {Status.NEW}).is_green(Status.NEW)
 
 
+def test_doubt_and_reason_leave_context_alone():
+    unsteady = replace(MEASURED, steady=replace(MEASURED.steady, is_steady=False, drift_pct=4.2))
+    published = replace(ENTRY, provenance=replace(ENTRY.provenance, kind="published"))
+    result = judge(unsteady, entry=published)
+    assert by_metric(result, "latency_p50_ms", "published").status is Status.PASSED
+    result = judge(unsteady, same_machine=False)
+    assert by_metric(result, "latency_p50_ms", "none").status is Status.PASSED
+    judged = [f for f in judge(same_machine=False).findings if f.reference not in ("none", "published")]
+    assert judge(same_machine=False).reason == f"all {len(judged)} judged figures are within their limits"
+    assert 0 < len(judged) < len(judge(same_machine=False).findings)
+
+
+def test_a_doubted_finding_keeps_its_own_note_behind_the_doubt():
+    unsteady = replace(MEASURED, steady=replace(MEASURED.steady, is_steady=False, drift_pct=4.2))
+    finding = by_metric(judge(unsteady, budget=Budget(max_latency_p50_ms=1.95)), "latency_p50_ms", "budget")
+    assert finding.status is Status.INCONCLUSIVE
+    assert finding.note == f"warm-up never became steady: drift +4.2 % after 1.50 s; {NEAR}"
+
+
+def test_budgets_are_judged_beside_published_numbers():
+    published = replace(ENTRY, provenance=replace(ENTRY.provenance, kind="published"))
+    result = judge(entry=published, budget=Budget(max_latency_p50_ms=1.0))
+    assert by_metric(result, "latency_p50_ms", "budget").status is Status.OVER_BUDGET
+    assert by_metric(result, "latency_p50_ms", "published").status is Status.PASSED
+
+
+def test_a_condition_that_one_side_lacks_is_unset():
+    result = judge(differences=Differences(mismatched={"xla": ("on", ""), "tf32": ("", "off")}))
+    assert result.reason == "conditions: tf32 was unset, is off; xla was on, is unset"
+
+
+def test_no_finding_at_all_is_said():
+    nothing = verdict._verdict([])
+    assert (nothing.status, nothing.reason, nothing.findings) == (Status.PASSED, "nothing was asked for", ())
+
+
 def test_nothing_asked_for_is_said():
     alone = replace(MEASURED, comparison=None, accuracy=None)
     assert judge(alone, metrics={}).status is Status.NOT_COMPARABLE
