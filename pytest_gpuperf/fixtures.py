@@ -184,6 +184,8 @@ def engine(request: pytest.FixtureRequest) -> EngineFactory:
     def make(
         model: str | Model, kind: str, *, precision: str = "fp32", max_batch: int = 64, **options: object
     ) -> EngineSpec:
+        if kind == "tensorrt" and _session(request).settings.trt != "auto":
+            options.setdefault("package", _session(request).settings.trt)
         return EngineSpec(
             kind=kind,
             model=_model(request, model),

@@ -21,6 +21,7 @@ from pytest_gpuperf.records.status import Status
 T = TypeVar("T")
 
 UPDATE_MODES = ("none", "new", "changed", "all")
+TRT_PACKAGES = ("auto", "tensorrt", "tensorrt-rtx")
 POLICIES = ("pass", "warn", "fail")
 
 
@@ -163,6 +164,9 @@ TIMEOUT = Option(
 )
 REQUIRE = Option("require", _at_least_zero, 0, "fail the session when fewer cases were measured", "N")
 INFRA_EXIT = Option("infra-exit", _at_least_zero, 0, "exit status when every failure is the machine's fault", "STATUS")
+TRT = Option(
+    "trt", _one_of(TRT_PACKAGES), "auto", "TensorRT to use, where several are installed: tensorrt or tensorrt-rtx", "NAME"
+)
 LAYERS = Option("layers", _flag, False, "time the layers of each case, instead of judging it", None)
 REPORT = Option[tuple[str, ...]](
     "report", _formats, (), "also write reports: html, markdown, csv, gitlab, prometheus", "FORMAT,…"
@@ -180,7 +184,7 @@ SERVING_URL = Option[str | None](
 
 OPTIONS: tuple[Option[Any], ...] = (
     PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, BUNDLE, AGAINST, PROCESSES, SEED,
-    POLICY, TIMEOUT, REQUIRE, INFRA_EXIT, REPORT, LAYERS, SERVING_URL, TFTRT_ALLOW_PATCH_MISMATCH,
+    POLICY, TIMEOUT, REQUIRE, INFRA_EXIT, REPORT, TRT, LAYERS, SERVING_URL, TFTRT_ALLOW_PATCH_MISMATCH,
 )  # fmt: skip
 
 
@@ -209,6 +213,7 @@ class Settings:
     require: int
     infra_exit: int
     report: tuple[str, ...]
+    trt: str
     layers: bool
     serving_url: str | None
     tftrt_allow_patch_mismatch: bool
@@ -264,6 +269,7 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
         require=values["require"],
         infra_exit=values["infra-exit"],
         report=values["report"],
+        trt=values["trt"],
         layers=values["layers"],
         serving_url=values["serving-url"],
         tftrt_allow_patch_mismatch=values["tftrt-allow-patch-mismatch"],
