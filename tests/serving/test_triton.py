@@ -12,9 +12,8 @@ from pytest_gpuperf.serving.kserve import Client
 
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("onnxruntime")
-SPEC = EngineSpec(
-    kind="onnxruntime", model=Model(name="square", source="none", inputs="none"), options={"threads": "1"}
-)
+SQUARE = Model(name="square", source="none", inputs="none")
+SPEC = EngineSpec(kind="onnxruntime", model=SQUARE, options={"threads": "1"})
 NUMBERS = np.arange(32, dtype=np.float32).reshape(8, 4)
 
 
