@@ -9,7 +9,7 @@ from pytest_gpuperf import Budget
 pytestmark = [pytest.mark.gpuperf(model="digits"), pytest.mark.parametrize("batch", [1, 8, 16, 32, 64, 256])]
 
 IMAGES, HELD_OUT = "model.py:inputs", 320
-#: Not the default's images: whoever tunes a calibration looks at those.
+#: Not the calibration's images, which have a seed of their own.
 SEED = 1
 
 

@@ -38,6 +38,10 @@ class ILogger:
     INTERNAL_ERROR, ERROR, WARNING, INFO = range(4)
 
 
+class IProfiler:
+    """Told of two layers by every enqueue that no capture is under way for; the first runs twice."""
+
+
 class Runtime:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
@@ -84,6 +88,7 @@ class Engine:
 
 class Context:
     active_optimization_profile = 0
+    profiler: Any = None
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -115,4 +120,7 @@ class Context:
                 target[index] = 2 * source[index]
 
         cudart.do(work)
+        if self.profiler is not None and cudart.capturing is None:
+            for name, ms in (("conv1", 0.5), ("fc", 0.25), ("conv1", 0.5)):
+                self.profiler.report_layer_time(name, ms)
         return True

@@ -13,10 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from pytest_gpuperf import convert
 from pytest_gpuperf.convert import fp16
 from pytest_gpuperf.convert.cache import Cache
+from pytest_gpuperf.engines import tensorrt
 from pytest_gpuperf.engines.trt import versions
 from pytest_gpuperf.engines.trt.builder import Plan, build
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import Model
+from pytest_gpuperf.records import EngineSpec, Model
 
 pytest.importorskip("tensorrt_rtx_bindings")
 
@@ -67,7 +68,9 @@ def test_digits(precision, compute_capability):
 )
 def test_large_models(model, precision, compute_capability):
     artefact = convert.prepare(model, kind="tensorrt", precision=precision, cache=Cache(CACHE), progress=print)
-    built = engine(Path(artefact.path), precision, compute_capability, max_batch=1)
+    spec = EngineSpec(kind="tensorrt", model=model, precision=precision, max_batch=1)
+    release = versions.load("tensorrt-rtx")
+    built = tensorrt.stored(release, spec, artefact, compute_capability, cache=CACHE, progress=print).engine
     # The engine holds the weights: those of an FP32 engine weigh twice those of an FP16 one.
     full = {"resnet50": 100e6, "bert_base": 430e6}[model.name]
     least, most = {"fp32": (1, 1.2), "fp16": (0.5, 0.6), "int8": (0.24, 0.65)}[precision]

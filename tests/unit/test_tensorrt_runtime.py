@@ -18,6 +18,7 @@ from pytest_gpuperf.engines.trt.builder import Built
 from pytest_gpuperf.engines.trt.runtime import TensorRTBinding
 from pytest_gpuperf.errors import ConfigError, EngineError
 from pytest_gpuperf.records import Artefact, EngineSpec, Model
+from pytest_gpuperf.worker.loop import Loop
 from tests.fakes import cudart, trt
 
 CONV = {"LayerType": "CaskConvolution", "Weights": {"Type": "Half", "Count": 100}}
@@ -94,6 +95,23 @@ def test_threads_share_a_lane(tmp_path):
         thread.join()
     for index, binding in enumerate(bindings):
         np.testing.assert_array_equal(binding.outputs()["y"], 2 * batch(4, start=1000 * index)["x"])
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 4])
+def test_calls_in_flight_never_wait_for_one_another_while_there_are_streams(tmp_path, in_flight):
+    """So sweeping the calls in flight sweeps the streams: ``k`` calls keep ``k`` of them busy."""
+    with opened(tmp_path, streams="4") as made:
+        loop = Loop(made, [batch(2, start) for start in range(8)], batch=2)
+        loop.volley(in_flight=in_flight, seconds=0.01)
+        used = [{id(binding._lane) for binding in loop._bindings[first::in_flight]} for first in range(in_flight)]
+        assert sum(map(len, used)) == len(set().union(*used)) == 4
+
+
+def test_layers_are_timed_without_a_graph_and_summed_by_name(tmp_path):
+    with opened(tmp_path) as made:
+        made.bind(batch(2))
+        assert made.profile(batch(2), calls=3) == {"conv1": 1.0, "fc": 0.25}
+        assert cudart.capturing is None
 
 
 def test_info_tells_what_was_built(tmp_path):
