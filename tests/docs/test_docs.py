@@ -32,6 +32,9 @@ PROGRAMS = r"(?:make|pytest|gpuperf|git|python3?|sh) "
 #: Command → why no test runs it as it stands, on pages that are walked and on others.
 EXCLUDED = {
     "make suite": "minutes; that make knows what to do is checked",
+    "python -m pip install 'pytest-gpuperf[serving]'": "needs the package's release",
+    "pytest suites/serving": "half a minute of a real model server; tests/serving runs the parts",
+    "gpuperf tune-batching": "minutes of real model servers; tests/serving runs the parts",
     "make test": "runs this very test; that make knows what to do is checked",
 }
 #: Command → what it ends with where it must not succeed.
