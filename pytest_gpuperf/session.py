@@ -100,17 +100,25 @@ class Session:
         if not is_worker:
             _sweep(settings, profile.name)
         rig = Rig.build(settings, profile, machine, progress)
-        return cls(settings, profile, why, rig, is_worker=is_worker, is_ci=approval.ci_variable(environ) is not None)
+        try:
+            is_ci = approval.ci_variable(environ) is not None
+            return cls(settings, profile, why, rig, is_worker=is_worker, is_ci=is_ci)
+        except BaseException:
+            rig.stop()
+            raise
 
     def header(self) -> list[str]:
         """Return the header's lines: whose numbers these will be."""
-        return terminal.header(
+        lines = terminal.header(
             profile=self.profile.name,
             why=self._why,
             machine=", ".join(self._rig.fingerprint.hardware.values()),
             software=self._rig.fingerprint.software,
             certificate=selfcheck.cite(selfcheck.PATH, self._rig.fingerprint),
-        ) + [f"gpuperf: {problem}" for problem in (*self._rig.problems, *health.environment(os.environ))]
+        )
+        if self._rig.opponent is not None:
+            lines.append(f"gpuperf: live reference: {self._rig.opponent.name}")
+        return lines + [f"gpuperf: {problem}" for problem in (*self._rig.problems, *health.environment(os.environ))]
 
     def facts(self) -> list[tuple[str, str]]:
         """Return what holds for all cases, as name and value."""

@@ -77,7 +77,8 @@ def test_a_slower_commit_fails_exactly_that_test(live):
         (P50, P99, THROUGHPUT), "process pair"
     )
     told = f"live pair (git:HEAD~1, commit {first[:12]})"
-    result.stdout.fnmatch_lines([f"*live reference: git:HEAD~1, commit {first[:12]}*", f"2 judged against {told}"])
+    result.stdout.fnmatch_lines([f"gpuperf: live reference: git:HEAD~1, commit {first[:12]}"])
+    result.stdout.fnmatch_lines([f"  live reference: git:HEAD~1, commit {first[:12]}*", f"2 judged against {told}"])
     assert "no live reference" not in result.stdout.str()
     assert told in (live.path / ".gpuperf" / "report.html").read_text()
     assert len(worktrees(live.path)) == 1  # the checkout is gone
