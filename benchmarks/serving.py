@@ -1,7 +1,9 @@
 """Is the load generator right, and what does dynamic batching give? Real LoadGen, and for the second a real Triton.
 
     python benchmarks/serving.py md1 --minutes 4       p99 against M/D/1, and with a stall of 100 ms
-    python benchmarks/serving.py batching           static batches against dynamic batching, with the batch curve
+    python benchmarks/serving.py batching               static batches against dynamic batching, with the batch curve
+
+    … batching --engine fakes.device:Device --batches 1,2,4,8 --instances 2     on a stand-in for an accelerator
 
 The lane of the first is tests/fakes/lane.py: 5 ms for every request, one after the other.
 """
@@ -107,7 +109,7 @@ def report(name: str, trials: list[Trial], computed: list[list[float]], theory: 
     )
 
 
-def batching(folder: Path, kind: str, batches: tuple[int, ...]) -> None:
+def batching(folder: Path, kind: str, batches: tuple[int, ...], instances: int) -> None:
     """Static batches (one client, one batch in flight) against one-sample requests that Triton gathers."""
     model = Model(
         name="digits", source="digits/model.py:build", inputs="digits/model.py:inputs", root=str(ROOT / "suites")
@@ -134,7 +136,12 @@ def batching(folder: Path, kind: str, batches: tuple[int, ...]) -> None:
     arrays = inputs.load(samples).arrays
     most = max(batches)
     with load.supervised(
-        folder / "off", spec, info, Batching(max_batch=most, is_dynamic=False), cache=cache, log=folder / "off.log"
+        folder / "off",
+        spec,
+        info,
+        Batching(max_batch=most, instances=instances, is_dynamic=False),
+        cache=cache,
+        log=folder / "off.log",
     ) as server:
         static = {batch: _static(server.url, arrays, batch) for batch in batches}
         for batch in batches:
@@ -142,7 +149,7 @@ def batching(folder: Path, kind: str, batches: tuple[int, ...]) -> None:
         unbatched = _many(server, arrays, answers, folder / "runs-off", most).sps
     print(f"\nrequests of one sample, many in flight, no batching: {unbatched:.0f} samples/s")
     with load.supervised(
-        folder / "on", spec, info, Batching(max_batch=most), cache=cache, log=folder / "on.log"
+        folder / "on", spec, info, Batching(max_batch=most, instances=instances), cache=cache, log=folder / "on.log"
     ) as server:
         loaded = _many(server, arrays, answers, folder / "runs-on", most)
     best = max(static.values())
@@ -182,6 +189,7 @@ def main() -> None:
     parser.add_argument("what", choices=("md1", "batching"))
     parser.add_argument("--minutes", type=float, default=4)
     parser.add_argument("--lanes", type=int, default=4)
+    parser.add_argument("--instances", type=int, default=1)
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--batches", default="1,2,4,8,16,32,64")
     args = parser.parse_args()
@@ -189,7 +197,7 @@ def main() -> None:
         md1(args.minutes, args.lanes)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            batching(Path(folder), args.engine, tuple(int(part) for part in args.batches.split(",")))
+            batching(Path(folder), args.engine, tuple(int(part) for part in args.batches.split(",")), args.instances)
 
 
 if __name__ == "__main__":
