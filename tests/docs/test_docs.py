@@ -31,6 +31,7 @@ PROGRAMS = r"(?:make|pytest|gpuperf|git|python3?|sh) "
 
 #: Command → why no test runs it as it stands, on pages that are walked and on others.
 EXCLUDED = {
+    "gpuperf explain": "needs two programs; tests/plugin/test_explain.py runs it",
     "make suite": "minutes; that make knows what to do is checked",
     "python -m pip install 'pytest-gpuperf[serving]'": "needs the package's release",
     "pytest suites/serving": "half a minute of a real model server; tests/serving runs the parts",

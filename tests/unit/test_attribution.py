@@ -69,7 +69,7 @@ def test_onnx_runtimes_trace_by_run():
     trace = [
         {"cat": "Session", "name": "session_initialization", "dur": 5},
         *(node("conv_kernel_time", 300), node("conv_fence_before", 7), node("_kernel_time", 100), run),
-        *(node("conv_kernel_time", 200), node("conv_kernel_time", 50), run),
+        *(node("conv_nchwc_kernel_time", 200), node("conv_token_49_kernel_time", 50), run),
     ]
     assert ort.runs(json.dumps(trace)) == [{"conv": 0.3, "Conv": 0.1}, {"conv": 0.25}]
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 _SUFFIX = "_kernel_time"
+#: What optimizers append to the name of a node that they replace: the graph's own name is what other graphs share.
+_REWRITTEN = re.compile(r"(_nchwc|_quant|_token_\d+)+$")
 _RUN = "model_run"
 
 
@@ -19,7 +22,8 @@ def runs(trace: str) -> list[dict[str, float]]:
     for event in json.loads(trace):
         name = str(event.get("name", ""))
         if event.get("cat") == "Node" and name.endswith(_SUFFIX):
-            node = name.removesuffix(_SUFFIX) or str(event.get("args", {}).get("op_name", "unnamed"))
+            operator = str(event.get("args", {}).get("op_name", "unnamed"))
+            node = _REWRITTEN.sub("", name.removesuffix(_SUFFIX)) or operator
             current[node] = current.get(node, 0.0) + float(event["dur"]) / 1e3
         elif name == _RUN:
             found.append(current)
