@@ -296,3 +296,43 @@ def test_error_rates_hold_under_a_look_after_every_pair(direction):
 )
 def test_slow_calls_get_as_many_looks_as_fit_into_the_time(pair_s: float, rounds: int):
     assert Rule(budget_s=10.0, round_s=0.5, min_pairs=3, max_pairs=12).fitted(pair_s).max_pairs == rounds
+
+
+def test_seconds_are_those_since_the_start_whatever_the_clock_shows():
+    machine, rng = Machine(), Random(0)
+    machine.now_s = 1000.0
+    result = compare(*(Side(machine, 2, rng) for _ in range(2)), rule=Rule(margin_pct=20), rng=rng, read=machine.read,
+                     clock=machine.clock)  # fmt: skip
+    assert result.comparison.decision == "within"
+    assert result.comparison.expected == 1.0
+    assert result.comparison.seconds == pytest.approx(machine.now_s - 1000)
+
+
+def test_the_blocks_of_each_side_are_its_own_and_so_is_its_load():
+    machine, rng = Machine(), Random(0)
+    slow, fast = Side(machine, 3, rng, noise=0), Side(machine, 2, rng, noise=0)
+    # The candidate alone keeps the CPUs busy: what it uses is no foreign load.
+    fast.measure = lambda *, seconds, max_calls: machine.spend(seconds, -1) or Block(host_ns=(2_000_000,))
+    result = compare(slow, fast, rule=RULE, rng=rng, read=machine.read, clock=machine.clock)
+    assert {ns for block in result.candidate for ns in block.host_ns} == {3_000_000}
+    assert {ns for block in result.reference for ns in block.host_ns} == {2_000_000}
+    assert len(result.candidate) == len(result.reference)
+    assert result.comparison.disturbances == ()
+    assert result.comparison.ratio == pytest.approx(1.5)
+
+
+def test_a_clock_that_reads_zero_counts_as_half_a_tick():
+    machine, rng = Machine(), Random(0)
+    zero, one = Side(machine, 0, rng), Side(machine, 1e-6, rng, noise=0)
+    for sides, ratio in (((zero, one), 0.5), ((one, zero), 2.0)):
+        result = compare(*sides, rule=RULE, rng=rng, read=machine.read, clock=machine.clock)
+        assert result.comparison.ratio == pytest.approx(ratio)
+
+
+def test_enough_clean_rounds_end_with_the_budget_although_others_were_disturbed():
+    rule = Rule(margin_pct=3.0, min_pairs=3, max_pairs=12, budget_s=2.0, round_s=0.5, max_repeats=4)
+    spreading = [1.0, 1.06, 1.0, 1.06, 1.0, 1.06, 1.0, 1.06]
+    comparison, opened = processes(spreading, rule=rule, shares=(0, 0, 0, 1.0))
+    assert comparison.decision == "undecided"
+    assert (opened, comparison.pairs) == (4, 3)
+    assert comparison.disturbances[0] == "1 disturbed round"
