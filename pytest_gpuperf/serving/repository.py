@@ -14,7 +14,12 @@ from pytest_gpuperf.serving import pbtxt
 from pytest_gpuperf.serving.plan import Batching
 
 SERVED = "served.json"
-MODEL = "from pytest_gpuperf.serving.backend import TritonPythonModel\n"
+#: Triton's embedded Python does not read PYTHONPATH: what this process finds, the engine's process shall find.
+MODEL = """import sys
+
+sys.path += [folder for folder in {folders!r} if folder not in sys.path]
+from pytest_gpuperf.serving.backend import TritonPythonModel
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,7 @@ def write(
     (model / "1").mkdir(parents=True, exist_ok=True)
     text = pbtxt.config(name, info.inputs, info.outputs, batching, backend="python")
     (model / "config.pbtxt").write_text(text, encoding="utf-8")
-    (model / "1" / "model.py").write_text(MODEL, encoding="utf-8")
+    (model / "1" / "model.py").write_text(MODEL.format(folders=_folders()), encoding="utf-8")
     served = Served(spec=spec, artefact=info.artefact, cache=str(cache))
     (model / "1" / SERVED).write_bytes(msgspec.json.encode(served))
     return folder / "models", _backends(folder / "backends")
@@ -71,6 +76,10 @@ def distribution() -> Path:
             hint="pip install 'pytest-gpuperf[serving]', or name a running server with --gpu-serving-url",
         ) from None
     return Path(str(server.locate())).parents[1]
+
+
+def _folders() -> list[str]:
+    return [str(Path(folder).absolute()) for folder in sys.path]
 
 
 def _backends(folder: Path) -> Path:
