@@ -181,7 +181,8 @@ def test_bisecting_finds_the_planted_commit(folder: Path) -> None:
 
 
 def test_make_knows_what_the_readme_asks_it_for() -> None:
-    for name in EXCLUDED:
+    for name in ("make suite", "make test"):
+        assert name in EXCLUDED
         done = subprocess.run(
             [*name.split(), "-n", "-W", "none"], cwd=ROOT, capture_output=True, text=True, check=False
         )
