@@ -35,7 +35,7 @@ GROUPS = {
     "resnet50": ("suites/vision/test_resnet50_tensorrt.py",),
     "others": ("suites/digits/test_digits_tensorrt.py", "suites/language/test_bert_base_tensorrt.py"),
 }
-PLANTED_CASE = "suites/vision/test_resnet50_tensorrt.py::test_tensorrt_fp16[8]"
+PLANTED_CASE = "suites/vision/test_resnet50_tensorrt.py::test_tensorrt_fp16[{batch}]"
 SLOWDOWN = 0.03
 BUILD_LIMIT_S = 400
 
@@ -61,6 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hurry", action="store_true", help="build everything at once, with noise in the choices")
     parser.add_argument("--keyword", default="", help="only these tests, as for pytest -k")
     parser.add_argument("--planted", type=Path)
+    parser.add_argument("--slow-batch", type=int, default=64, help="batch that the slowdown is planted in")
     parser.add_argument("--spec", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -94,7 +95,8 @@ def specs(arguments: argparse.Namespace) -> list[Any]:
         f"--gpu-profile={arguments.profile}",
         f"--gpu-out={arguments.work}/specs",
     ]
-    status = pytest.main([*files, *options, f"--gpu-bundle={arguments.bundle}", *_plugin()])
+    chosen = ["-k", arguments.keyword] if arguments.keyword else []
+    status = pytest.main([*files, *options, *chosen, f"--gpu-bundle={arguments.bundle}", *_plugin()])
     if status != 0 or not found:
         sys.exit(f"the suites cannot be collected: status {status}")
     return found
@@ -213,10 +215,11 @@ def again(arguments: argparse.Namespace) -> None:
     _wait(runs)
     _bring_back(arguments, list(runs))
     vision, digits = GROUPS["resnet50"], GROUPS["others"][:1]
-    spin = {"GPUPERF_SPIN_BATCH": "8", "GPUPERF_SPIN_NS": str(_spin_ns(arguments))}
+    spin = {"GPUPERF_SPIN_BATCH": str(arguments.slow_batch), "GPUPERF_SPIN_NS": str(_spin_ns(arguments))}
+    fewer = () if arguments.keyword else ("-k", "fp16")
     planted = {
         "planted-slow": _session(
-            arguments, "resnet50", vision, *baselines, "-k", "fp16", name="planted-slow", until=until, variables=spin
+            arguments, "resnet50", vision, *baselines, *fewer, name="planted-slow", until=until, variables=spin
         )
     }
     if arguments.planted:
@@ -300,7 +303,9 @@ def _spin_ns(arguments: argparse.Namespace) -> int:
     from pytest_gpuperf.baselines import read
 
     suite = read(arguments.work / "baselines" / arguments.profile / "resnet50_tensorrt.json")
-    return round(suite.entries[PLANTED_CASE].metrics["latency_p50_ms"].value * 1e6 * SLOWDOWN)
+    return round(
+        suite.entries[PLANTED_CASE.format(batch=arguments.slow_batch)].metrics["latency_p50_ms"].value * 1e6 * SLOWDOWN
+    )
 
 
 def _bring_back(arguments: argparse.Namespace, names: list[str]) -> None:

@@ -23,10 +23,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-SAMPLES = 64
+SAMPLES, SEED = 64, 1
 PEER_CASES = 3
 #: TensorRT 8.6 runs BERT as one Myelin region, which cannot be captured into a CUDA graph.
 EAGER = {"cuda_graph": "off"}
+ANY_GRAPH = {"cuda_graph": "auto"}
 #: name → (limit in s, model, precision, options with max_batch, batches, in-flight counts of the largest batch)
 STEPS: dict[str, tuple[int, str, str, dict[str, str], tuple[int, ...], tuple[int, ...]]] = {
     "resnet50-fp16-small": (240, "resnet50", "fp16", {"opt_batch": "8", "max": "8"}, (8, 1), (2,)),
@@ -66,6 +67,33 @@ STEPS: dict[str, tuple[int, str, str, dict[str, str], tuple[int, ...], tuple[int
         {"min_batch": "64", "max": "64", "profiles": "shared", "streams": "2"},
         (64,),
         (1, 2, 3, 4),
+    ),
+    # Candidates for BERT-base's bars: one shape each, the most thorough search, two contexts where batches are large.
+    "bert_base-fp16-b1-level5": (300, "bert_base", "fp16", {**ANY_GRAPH, "level": "5", "max": "1"}, (1,), (1, 2)),
+    "bert_base-fp16-b128-streams2": (
+        240,
+        "bert_base",
+        "fp16",
+        {**ANY_GRAPH, "profiles": "shared", "streams": "2", "min_batch": "128", "max": "128"},
+        (128,),
+        (1, 2, 4),
+    ),
+    "bert_base-fp16-b64-streams4": (
+        240,
+        "bert_base",
+        "fp16",
+        {**ANY_GRAPH, "profiles": "shared", "streams": "4", "min_batch": "64", "max": "64"},
+        (64,),
+        (1, 2, 4, 8),
+    ),
+    "resnet50-fp16-b8": (200, "resnet50", "fp16", {"min_batch": "8", "max": "8"}, (8,), (2,)),
+    "resnet50-fp16-b256-streams2": (
+        240,
+        "resnet50",
+        "fp16",
+        {"profiles": "shared", "streams": "2", "min_batch": "256", "max": "256"},
+        (256,),
+        (1, 2, 4),
     ),
     "digits-fp16": (150, "digits", "fp16", {"max": "64"}, (1, 64), (2,)),
     "resnet50-fp32-b64": (150, "resnet50", "fp32", {"min_batch": "64", "max": "64"}, (64,), (2,)),
@@ -156,13 +184,15 @@ class Study:
 
     def __init__(self, name: str, bundle_path: Path, work: Path) -> None:
         from pytest_gpuperf.convert.bundle import Bundle
+        from pytest_gpuperf.records import BatchSpec
 
         self.name, self.work = name, work
         _, self.model, self.precision, options, _, _ = STEPS[name]
         bundle = Bundle(bundle_path)
         self.artefact = bundle.artefact(self.model, self.precision, cache=work)
-        self.data = bundle.arrays(f"inputs/{self.model}/{SAMPLES}/0")
-        self.reference = bundle.arrays(f"reference/{self.model}/{SAMPLES}/0")
+        samples = BatchSpec(inputs=self.model, batch=1, samples=SAMPLES, seed=SEED)
+        self.data = bundle.batches(self.model, samples).arrays
+        self.reference = bundle.reference(self.model, samples)
         self.options = {"profiles": "separate", **options}
         self.max_batch = int(self.options.pop("max"))
         self.found: dict[str, Any] = {"cases": {}}
