@@ -196,7 +196,6 @@ def _live(case: Case, rig: Rig, entry: BaselineEntry | None, measured: Measured)
         batches=case.batches,
         info=measured.info,
         inputs_digest=measured.conditions["inputs_digest"],
-        call_s=measured.steady.call_s,
     )
     return livepair.measure(candidate, rig, entry, cases=case.cases)
 

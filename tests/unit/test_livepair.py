@@ -173,7 +173,7 @@ def info(**changes):
     ],
 )
 def test_sides_that_do_not_do_the_same_work_are_refused(changes, digest, message):
-    candidate = livepair.Candidate(engine=SPEC, batches=BATCHES, info=info(), inputs_digest="abc", call_s=0.0)
+    candidate = livepair.Candidate(engine=SPEC, batches=BATCHES, info=info(), inputs_digest="abc")
     reference = Reference(name="git:old, commit 123", engine=SPEC, batches=BATCHES)
     livepair._check_same_work(candidate, reference, info(device="gpu:1"), "abc")
     with pytest.raises(ConfigError) as caught:
@@ -183,5 +183,5 @@ def test_sides_that_do_not_do_the_same_work_are_refused(changes, digest, message
 
 
 def test_a_session_without_an_opponent_has_no_live_pair():
-    candidate = livepair.Candidate(engine=SPEC, batches=BATCHES, info=info(), inputs_digest="abc", call_s=0.0)
+    candidate = livepair.Candidate(engine=SPEC, batches=BATCHES, info=info(), inputs_digest="abc")
     assert livepair.measure(candidate, SimpleNamespace(opponent=None), None, cases=1) is None

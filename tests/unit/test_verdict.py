@@ -522,3 +522,10 @@ def test_nothing_asked_for_is_said():
     alone = replace(MEASURED, comparison=None, accuracy=None)
     assert judge(alone, metrics={}).status is Status.NOT_COMPARABLE
     assert figures.of(alone) == MEASURED.metrics
+
+
+def test_what_is_not_there_is_not_told_figure_by_figure():
+    """Which reference was used stands once per session, see standing; no finding and no reason repeats it."""
+    for result in (judge(), judge(paired(decision="regressed")), judge(timed(latency_p50_ms=900.0))):
+        assert "live reference" not in result.reason
+        assert not [finding for finding in result.findings if "live reference" in finding.note]
