@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpuperf import baselines, budgets, case, conditions, inputs, replicas, standing, stats, verdict
+from pytest_gpuperf import baselines, budgets, case, conditions, inputs, replicas, standing, verdict
 from pytest_gpuperf.errors import GpuPerfError
 from pytest_gpuperf.records import (
     Budget,
@@ -18,12 +18,10 @@ from pytest_gpuperf.records import (
     Differences,
     Finding,
     Measured,
-    Metric,
     Status,
-    Steady,
     Verdict,
 )
-from pytest_gpuperf.serving import search
+from pytest_gpuperf.serving import figures, search
 from pytest_gpuperf.serving.load import Load, Server, external, in_flight, supervised
 
 if TYPE_CHECKING:
@@ -32,10 +30,6 @@ if TYPE_CHECKING:
     from pytest_gpuperf.serving.load import Samples
     from pytest_gpuperf.serving.plan import Batching, ServingBudget, Trial
     from pytest_gpuperf.serving.search import Highest
-
-#: Between the halves of a warm-up; more is no steady server.
-STEADY_PCT = 25.0
-_MIN_HALF = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,28 +156,32 @@ def measure(this: Service, rig: Rig) -> Served:
         server, trials = load.server, tuple(load.trials)
     gain = None if this.budget.min_batching_gain is None else full.sps / _unbatched_sps(this, rig)
     judged = _judged(highest, trials, this.budget)
-    circumstances = conditions.collect(this.engine, this.batches, info, rig.fingerprint, digest) | {
-        "server": server.partition(" ")[0],
-        "server_version": server.partition(" ")[2],
-        "mode.batching": str(this.batching),
-        "mode.instances": str(this.batching.instances),
-        "mode.p99_budget_ms": f"{limit_ms:g}",
-    }
-    latencies = [] if judged is None else judged.latencies_ms
+    circumstances = conditions.collect(this.engine, this.batches, info, rig.fingerprint, digest)
+    circumstances |= _conditions(this, server)
     measured = Measured(
         info=info,
-        steady=steady(warm),
-        metrics=metrics(judged, full, highest, trials, gain),
+        steady=figures.steady(warm),
+        metrics=figures.metrics(judged, full, highest, trials, gain),
         accuracy=None,
         comparison=None,
         conditions=circumstances,
         notes=() if batches is None else (f"at saturation: {batches}",),
         telemetry={} if batches is None else batches.figures(),
-        distribution=tuple(float(f"{ms:.5g}") for ms in stats.quantiles(latencies, case.QUANTILES))
-        if latencies
-        else (),
+        distribution=() if judged is None else figures.distribution(judged, case.QUANTILES),
     )
     return Served(measured=measured, judged=judged, highest=highest, trials=trials)
+
+
+def _conditions(this: Service, server: str) -> dict[str, str]:
+    """Return what a served model's numbers depend on beyond its engine."""
+    name, _, version = server.partition(" ")
+    return {
+        "server": name,
+        "server_version": version,
+        "mode.batching": str(this.batching),
+        "mode.instances": str(this.batching.instances),
+        "mode.p99_budget_ms": f"{this.budget.p99_ms:g}",
+    }
 
 
 @contextmanager
@@ -229,60 +227,19 @@ def _judged(highest: Highest, trials: tuple[Trial, ...], budget: ServingBudget) 
     return asked[-1] if asked else highest.at_good
 
 
-def steady(warm: Trial) -> Steady:
-    """Say whether latency still moved between the halves of the warm-up."""
-    half = len(warm.latencies_ms) // 2
-    if half < _MIN_HALF:
-        return Steady(is_steady=False, warmup_runs=2 * half, warmup_s=warm.seconds, drift_pct=0.0)
-    first, last = stats.median(warm.latencies_ms[:half]), stats.median(warm.latencies_ms[half:])
-    drift = 100 * (last / first - 1)
-    return Steady(
-        is_steady=abs(drift) <= STEADY_PCT, warmup_runs=len(warm.latencies_ms), warmup_s=warm.seconds, drift_pct=drift
-    )
-
-
-def metrics(
-    judged: Trial | None, full: Trial, highest: Highest, trials: tuple[Trial, ...], gain: float | None
-) -> dict[str, Metric]:
-    """Return the figures of a served model by name."""
-    sent = sum(len(trial.latencies_ms) for trial in trials)
-    failed = sum(trial.failed for trial in trials)
-    lower, upper = stats.clopper_pearson(min(failed, sent), sent)
-    found = {
-        "throughput_sps": Metric(value=full.sps, unit="sps", n=len(full.latencies_ms), higher="better"),
-        "error_rate": Metric(value=failed / sent, unit="fraction", lower=lower, upper=upper, n=sent),
-        "max_rate_qps": Metric(
-            value=highest.good,
-            unit="qps",
-            lower=highest.good,
-            upper=highest.bad,
-            n=len(highest.trials),
-            higher="better",
-        ),
-    }
-    if gain is not None:
-        found["batching_gain"] = Metric(value=gain, unit="x", higher="better")
-    for name, q in (("latency_p50_ms", 0.5), ("latency_p99_ms", 0.99)):
-        bounds = None if judged is None else stats.percentile_bounds(judged.latencies_ms, q)
-        if judged is not None and bounds is not None:
-            value = stats.percentile(judged.latencies_ms, q)
-            found[name] = Metric(value=value, unit="ms", lower=bounds[0], upper=bounds[1], n=len(judged.latencies_ms))
-    return found
-
-
 def findings(served: Served, budget: ServingBudget) -> list[Finding]:
     """Judge what the budget bounds; what could not be shown either way is inconclusive, never a pass."""
-    figures = served.measured.metrics
+    measured = served.measured.metrics
     found = [
         _rate(served, budget),
-        budgets.bound("error_rate", figures["error_rate"], budget.max_error_rate, is_upper=True),
+        budgets.bound("error_rate", measured["error_rate"], budget.max_error_rate, is_upper=True),
     ]
     if budget.min_throughput_sps is not None:
         limit = budget.min_throughput_sps
-        found.append(budgets.bound("throughput_sps", figures["throughput_sps"], limit, is_upper=False))
+        found.append(budgets.bound("throughput_sps", measured["throughput_sps"], limit, is_upper=False))
     if budget.min_batching_gain is not None:
         limit = budget.min_batching_gain
-        found.append(budgets.bound("batching_gain", figures["batching_gain"], limit, is_upper=False))
+        found.append(budgets.bound("batching_gain", measured["batching_gain"], limit, is_upper=False))
     wrong = sum(trial.faults.get("wrong", 0) for trial in served.trials)
     if wrong:
         note = f"{wrong} answers are not the engine's own"

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_gpuperf import service
 from pytest_gpuperf.records import Artefact, EngineInfo, Measured, Status, Steady
-from pytest_gpuperf.serving import ServingBudget, search
+from pytest_gpuperf.serving import ServingBudget, figures, search
 from pytest_gpuperf.serving.plan import Traffic, Trial
 from pytest_gpuperf.serving.search import Highest
 
@@ -46,8 +46,8 @@ def served(judged=None, others=(), gain=None):
         at_good=judged if answer == "good" else None,
     )
     trials = tuple(filter(None, (full, judged, *others)))
-    figures = service.metrics(judged, full, highest, trials, gain)
-    measured = Measured(info=INFO, steady=STEADY, metrics=figures, accuracy=None, comparison=None, conditions={})
+    found = figures.metrics(judged, full, highest, trials, gain)
+    measured = Measured(info=INFO, steady=STEADY, metrics=found, accuracy=None, comparison=None, conditions={})
     return service.Served(measured=measured, judged=judged, highest=highest, trials=trials)
 
 
@@ -93,16 +93,16 @@ def test_throughput_and_gain_have_floors():
 
 
 def test_figures_carry_their_bounds():
-    figures = served(trial()).measured.metrics
-    assert figures["max_rate_qps"].value == 100
-    assert figures["max_rate_qps"].upper == 120
-    assert figures["error_rate"].value == 0
-    assert 0 < figures["error_rate"].upper < 0.01
-    assert figures["latency_p99_ms"].lower == 5
+    found = served(trial()).measured.metrics
+    assert found["max_rate_qps"].value == 100
+    assert found["max_rate_qps"].upper == 120
+    assert found["error_rate"].value == 0
+    assert 0 < found["error_rate"].upper < 0.01
+    assert found["latency_p99_ms"].lower == 5
 
 
 @pytest.mark.parametrize(("second", "is_steady"), [(5.0, True), (6.0, True), (8.0, False)])
 def test_a_server_is_steady_when_its_halves_agree(second, is_steady):
     warm = trial(scenario="single_stream")
     warm = replace(warm, latencies_ms=(5.0,) * 500 + (second,) * 500)
-    assert service.steady(warm).is_steady is is_steady
+    assert figures.steady(warm).is_steady is is_steady
