@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_gpuperf.attribution import pair
 from pytest_gpuperf.engines.tensorrt import TensorRTEngine
 from pytest_gpuperf.engines.trt import cuda
 from pytest_gpuperf.errors import ConfigError, EngineError, GpuPerfError
@@ -30,10 +31,16 @@ def gpu() -> cuda.Device:
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Artefact:
     """``y = tanh(… tanh(x w0) …)``, ``x`` (batch, 512)."""
+    return written(tmp_path_factory.mktemp("graph") / "tanh.onnx", [WIDTH] * (DEPTH + 1))
+
+
+def written(path: Path, widths: list[int]) -> Artefact:
     onnx = pytest.importorskip("onnx")
     generator = np.random.default_rng(0)
-    scale = np.float32(WIDTH**-0.5)
-    weights = [generator.standard_normal((WIDTH, WIDTH), np.float32) * scale for _ in range(DEPTH)]
+    weights = [
+        generator.standard_normal(shape, np.float32) * np.float32(shape[0] ** -0.5)
+        for shape in itertools.pairwise(widths)
+    ]
     nodes = []
     for index in range(DEPTH):
         source, target = ("x" if index == 0 else f"t{index - 1}"), ("y" if index == DEPTH - 1 else f"t{index}")
@@ -46,9 +53,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Artefact:
         opset_imports=[onnx.helper.make_opsetid("", 17)],
         ir_version=8,
     )
-    path = tmp_path_factory.mktemp("graph") / "tanh.onnx"
     onnx.save(model, path)
-    return Artefact(kind="onnx", path=str(path), sha256="0" * 64)
+    return Artefact(kind="onnx", path=str(path), sha256=f"{sum(widths):064x}")
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +133,14 @@ def test_out_of_memory_is_an_error_and_the_engine_lives_on(graph, cache):
         binding = engine.bind(batch(2, 0))
         binding.run()
         np.testing.assert_allclose(binding.outputs()["y"], expected(graph, batch(2, 0)), atol=5e-5)
+
+
+def test_a_planted_slow_layer_comes_first(tmp_path, cache):
+    times = []
+    for name, widest in (("fast", WIDTH), ("slow", 64 * WIDTH)):
+        widths = [WIDTH] * 3 + [widest] + [WIDTH] * 3
+        with opened(written(tmp_path / f"{name}.onnx", widths), cache) as engine:
+            times.append(engine.profile(batch(ROWS, 0), calls=20))
+    first = pair(times[1], times[0])[0]
+    assert first.difference_ms > 0
+    assert "product2" in first.name or "product3" in first.name
