@@ -36,7 +36,7 @@ class EngineFactory(Protocol):
 
         Args:
             model: a name from the hook ``pytest_gpuperf_models``, or a ``Model``.
-            kind: ``tensorflow``, ``onnxruntime``, ``tensorrt``, an entry point's name, or ``module:Class``.
+            kind: ``tensorflow``, ``tftrt``, ``onnxruntime``, ``tensorrt``, an entry point's name, or ``module:Class``.
             precision: of the artefact.
             max_batch: largest batch that the engine must accept.
             **options: what else the kind understands, such as ``threads=2``; part of the conditions.
@@ -184,6 +184,8 @@ def engine(request: pytest.FixtureRequest) -> EngineFactory:
     def make(
         model: str | Model, kind: str, *, precision: str = "fp32", max_batch: int = 64, **options: object
     ) -> EngineSpec:
+        if kind == "tftrt" and _session(request).settings.tftrt_allow_patch_mismatch:
+            options["allow_patch_mismatch"] = "true"  # an option of the engine, so that it is one of its conditions
         if kind == "tensorrt" and _session(request).settings.trt != "auto":
             options.setdefault("package", _session(request).settings.trt)
         return EngineSpec(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pytest_gpuperf import Model
 
 HERE = str(Path(__file__).parent)
@@ -17,3 +19,10 @@ MODELS = [
 
 def pytest_gpuperf_models() -> list[Model]:
     return MODELS
+
+
+@pytest.fixture
+def gpu_only(server_profile):
+    """Skip where the server profile has no GPU."""
+    if not server_profile.is_gpu:
+        pytest.skip(f"this test needs a GPU, and the server profile {server_profile.name!r} has none")

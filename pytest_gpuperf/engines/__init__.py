@@ -15,6 +15,7 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "pytest_gpuperf.engines.onnxruntime:OnnxRuntimeEngine",
     "tensorflow": "pytest_gpuperf.engines.tensorflow:TensorFlowEngine",
     "tensorrt": "pytest_gpuperf.engines.tensorrt:TensorRTEngine",
+    "tftrt": "pytest_gpuperf.engines.tftrt:TfTrtEngine",
 }
 ENTRY_POINT_GROUP = "pytest_gpuperf.engines"
 

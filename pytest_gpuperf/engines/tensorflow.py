@@ -1,164 +1,135 @@
-"""TensorFlow: the serving signature of a SavedModel, in graph mode; never a live Keras object."""
+"""TensorFlow: the serving signature of a SavedModel, in graph mode; never a live Keras object.
+
+Options of the engine (all strings, all conditions):
+
+==============  ============================  =================================================================
+``device``      ``cpu`` (default), ``cuda``   where everything must run
+``threads``     default: all                  threads of one operation on the CPU
+``xla``         ``off`` (default), ``on``     whether XLA compiles the whole signature, once per batch size
+``transfers``   ``in_out`` (default), ``none``  on a GPU: whether a call uploads its inputs and fetches its outputs
+==============  ============================  =================================================================
+
+The precision ``tf32`` is the FP32 model with its products in TF32, which NVIDIA's GPUs know from Ampere on and
+TensorFlow uses unless told otherwise; ``fp32`` here means FP32.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_gpuperf.engines.base import Binding, Engine, Progress
+from pytest_gpuperf.engines.tf import placement, runtime
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import Artefact, EngineInfo, EngineSpec, TensorSpec
+from pytest_gpuperf.records import Artefact, EngineInfo, EngineSpec
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pytest_gpuperf.engines.base import Arrays
 
-SIGNATURE = "serving_default"
 #: Where a model's time goes; their type is the precision that it computes in.
 _HEAVY = frozenset(
     {"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum"}
 )
 _PRECISIONS = {"float32": "fp32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+_CHOICES = {"device": ("cpu", "cuda"), "xla": ("off", "on"), "transfers": ("in_out", "none")}
 
 
 class TensorFlowEngine(Engine):
-    """Options: ``device`` (``cpu`` or ``cuda``), ``threads`` (default: all that the process may use)."""
+    """A SavedModel in TensorFlow's own runtime."""
 
     artefact_kind: ClassVar[str] = "savedmodel"
-    precisions: ClassVar[tuple[str, ...]] = tuple(_PRECISIONS.values())
+    precisions: ClassVar[tuple[str, ...]] = (*_PRECISIONS.values(), "tf32")
 
     def __init__(self, spec: EngineSpec) -> None:
         super().__init__(spec)
         # Not in _open: the artefact is made in between, and TensorFlow takes threads and devices from its first use.
-        self._tf = _import()
+        self._tf = runtime.load()
         self._device = self._configure()
+
+    @property
+    def artefact_precision(self) -> str:
+        """TF32 is a way to compute, not another model."""
+        return "fp32" if self.spec.precision == "tf32" else self.spec.precision
 
     def _open(self, artefact: Artefact, cache: Path, progress: Progress) -> EngineInfo:  # noqa: ARG002
         tf = self._tf
-        self._loaded, self._call = _signature(tf, artefact.path)
-        inputs = self._call.structured_input_signature[1]
-        device = self._placed(inputs)
-        threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+        self._loaded, signature = runtime.signature(tf, artefact.path)
+        precision = _graph_precision(tf, signature)
+        is_tf32 = self.spec.precision == "tf32" and precision == "fp32"
+        self._inputs = signature.structured_input_signature[1]
+        self._call = self._compiled(signature)
         return EngineInfo(
             kind=self.spec.kind,
-            device=device,
+            device=self._placed(signature),
             provider="TensorFlow",
-            precision=_graph_precision(tf, self._call),
+            precision="tf32" if is_tf32 else precision,
             artefact=artefact,
-            inputs=tuple(_tensor(name, spec) for name, spec in sorted(inputs.items())),
-            outputs=tuple(_tensor(name, spec) for name, spec in sorted(self._call.structured_outputs.items())),
+            inputs=runtime.tensors(self._inputs),
+            outputs=runtime.tensors(signature.structured_outputs),
             versions={"tensorflow": tf.__version__},
             mode={
-                "threads": str(threads),
-                "graph": SIGNATURE,
-                "xla": "off",
-                "tf32": "off",
+                "threads": str(runtime.threads(tf)),
+                "graph": runtime.SIGNATURE,
+                "xla": self.spec.options.get("xla", "off"),
+                "tf32": "on" if is_tf32 else "off",
                 "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-                "transfers": "none" if device == "cpu" else "in, out",
+                "transfers": "in, out" if self._has_transfers else "none",
             },
         )
 
+    @property
+    def _has_transfers(self) -> bool:
+        return self._device == "GPU" and self.spec.options.get("transfers", "in_out") == "in_out"
+
     def _configure(self) -> str:
-        """Set threads, visible devices and number formats; return the device's name in TensorFlow's words."""
-        tf, options = self._tf, self.spec.options
-        device, threads = options.get("device", "cpu"), options.get("threads", "1")
-        if options.keys() - {"device", "threads"} or device not in ("cpu", "cuda") or not threads.isdecimal():
+        options = self.spec.options
+        threads = options.get("threads", "1")
+        is_known = all(options.get(name, values[0]) in values for name, values in _CHOICES.items())
+        if options.keys() - {*_CHOICES, "threads"} or not is_known or not threads.isdecimal():
             raise ConfigError(
                 "TensorFlow does not know an option",
                 got=str(dict(options)),
-                expected="device=cpu or device=cuda, threads=N",
+                expected="device=cpu or device=cuda, threads=N, xla=off or xla=on, transfers=in_out or transfers=none",
             )
-        gpus = tf.config.list_physical_devices("GPU")
-        if device == "cuda" and not gpus:
-            raise ConfigError("TensorFlow finds no GPU", hint="run `gpuperf doctor`; no measurement was made")
-        try:
-            if "threads" in options:
-                tf.config.threading.set_intra_op_parallelism_threads(int(threads))
-                tf.config.threading.set_inter_op_parallelism_threads(int(threads))
-            tf.config.set_visible_devices(gpus if device == "cuda" else [], "GPU")
-            for gpu in gpus if device == "cuda" else []:
-                tf.config.experimental.set_memory_growth(gpu, enable=True)
-        except RuntimeError as error:
-            raise ConfigError(
-                "TensorFlow's threads and devices cannot change in a process that has used it",
-                got=str(error),
-                hint="use the same options for all TensorFlow engines of a session",
-            ) from error
-        tf.config.experimental.enable_tensor_float_32_execution(False)
-        return "GPU" if device == "cuda" else "CPU"
+        on_gpu = options.get("device") == "cuda"
+        is_tf32 = self.spec.precision == "tf32"
+        if is_tf32 and not on_gpu:
+            raise ConfigError("TF32 is a number format of NVIDIA's GPUs", got="device=cpu", expected="device=cuda")
+        return runtime.configure(
+            self._tf, on_gpu=on_gpu, threads=int(threads) if "threads" in options else None, tf32=is_tf32
+        )
 
-    def _placed(self, inputs: Any) -> str:
-        """Run once on zeros and return where the results came to be.
+    def _compiled(self, signature: Any) -> Any:
+        if self.spec.options.get("xla") != "on":
+            return signature
+        specs = {name: self._tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in self._inputs.items()}
+        compiled = self._tf.function(lambda **inputs: signature(**inputs), jit_compile=True)  # noqa: PLW0108 - a function of names
+        return compiled.get_concrete_function(**specs)
+
+    def _placed(self, signature: Any) -> str:
+        """Run once on zeros and return where every operation ran.
+
+        XLA compiles for one device or fails: there, what it is given and where its results lie is what can be seen.
 
         Raises:
             ConfigError: not where it was asked for.
         """
-        tf = self._tf
-        zeros = {name: tf.zeros([size or 1 for size in spec.shape], spec.dtype) for name, spec in inputs.items()}
-        found = {
-            tf.DeviceSpec.from_string(result.backing_device).device_type for result in self._call(**zeros).values()
-        }
-        if found != {self._device}:
-            raise ConfigError(
-                "TensorFlow runs on another device than asked for",
-                got=", ".join(sorted(map(str, found))),
-                expected=self._device,
-            )
+        feeds = runtime.zeros(self._tf, signature)
+        graphs = placement.partitions(lambda: signature(**feeds))
+        placement.check(placement.counted(self._tf, graphs), self._device)
+        results = self._call(**feeds).values()
+        devices = {self._tf.DeviceSpec.from_string(result.backing_device).device_type for result in results}
+        placement.check({device: Counter(results=1) for device in devices}, self._device)
         return "cpu" if self._device == "CPU" else "gpu:0"
 
-    def _bind(self, batch: Arrays) -> TensorFlowBinding:
-        names = self._call.structured_input_signature[1]
-        with self._tf.device("/CPU:0"):
-            return TensorFlowBinding(self._call, {name: self._tf.constant(batch[name]) for name in names})
+    def _bind(self, batch: Arrays) -> Binding:
+        resident = "/GPU:0" if self._device == "GPU" and not self._has_transfers else None
+        return runtime.TensorFlowBinding(self._tf, self._call, self._inputs, batch, resident=resident)
 
     def _close(self) -> None:
         del self._call, self._loaded
-
-
-class TensorFlowBinding(Binding):
-    """Input tensors made once in host memory; a run ends when all outputs are NumPy arrays."""
-
-    def __init__(self, call: Any, tensors: dict[str, Any]) -> None:
-        self._call = call
-        self._tensors = tensors
-        self._results: dict[str, NDArray[np.generic]] = {}
-
-    def run(self) -> None:
-        """Call the signature and fetch its outputs."""
-        self._results = {name: result.numpy() for name, result in self._call(**self._tensors).items()}
-
-    def outputs(self) -> dict[str, NDArray[np.generic]]:
-        """Return the last run's outputs; bfloat16, which NumPy lacks, becomes float32."""
-        return {
-            name: result.astype("float32") if result.dtype.kind == "V" else result.copy()
-            for name, result in self._results.items()
-        }
-
-
-def _import() -> Any:
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise ConfigError(
-            "TensorFlow is not installed", got=str(error), hint="pip install 'pytest-gpuperf[cpu]'"
-        ) from error
-    return tf
-
-
-def _signature(tf: Any, path: str) -> tuple[Any, Any]:
-    try:
-        loaded = tf.saved_model.load(path)
-        return loaded, loaded.signatures[SIGNATURE]
-    except Exception as error:  # OSError, KeyError, protobuf's and TensorFlow's own: the folder is no such SavedModel
-        raise ConfigError(
-            "a SavedModel cannot be loaded",
-            got=f"{path}: {type(error).__name__}: {error}",
-            expected=f"a SavedModel with the signature {SIGNATURE!r}",
-            hint="delete it; it is made again",
-        ) from error
 
 
 def _graph_precision(tf: Any, call: Any) -> str:
@@ -168,9 +139,3 @@ def _graph_precision(tf: Any, call: Any) -> str:
     types = [tf.as_dtype(node.attr["T"].type).name for node in nodes if node.op in _HEAVY] or ["float32"]
     most: str = max(sorted(set(types)), key=types.count)
     return _PRECISIONS.get(most, most)
-
-
-def _tensor(name: str, spec: Any) -> TensorSpec:
-    return TensorSpec(
-        name=name, dtype=spec.dtype.name, shape=tuple(-1 if size is None else size for size in spec.shape)
-    )

@@ -108,7 +108,40 @@ def test_results_on_another_device_are_refused(saved: Path, monkeypatch: pytest.
     with pytest.raises(ConfigError) as caught:
         open_engine(saved / "float32")
     assert caught.value.what == "TensorFlow runs on another device than asked for"
-    assert (caught.value.got, caught.value.expected) == ("CPU", "GPU")
+    assert "MatMul" in (caught.value.got or "")
+    assert (caught.value.got or "").startswith("CPU: 1 x ")
+    assert caught.value.expected == "every floating-point operation on GPU"
+
+
+def test_xla_compiles_the_signature_and_says_so(saved: Path) -> None:
+    engine, info = open_engine(saved / "float32", xla="on")
+    with engine:
+        binding = engine.bind(BATCH)
+        binding.run()
+        np.testing.assert_allclose(binding.outputs()["logits"], BATCH["numbers"] @ WEIGHT, rtol=1e-5, atol=1e-5)
+    assert info.mode["xla"] == "on"
+
+
+def test_tf32_needs_a_gpu(saved: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_engine(saved / "float32", "tf32")
+    assert (caught.value.what, caught.value.got, caught.value.expected) == (
+        "TF32 is a number format of NVIDIA's GPUs",
+        "device=cpu",
+        "device=cuda",
+    )
+
+
+def test_a_batch_that_stays_on_the_device_gives_the_same(saved: Path, tf: Any) -> None:
+    from pytest_gpuperf.engines.tf.runtime import TensorFlowBinding, signature
+
+    _, call = signature(tf, str(saved / "float32"))
+    outputs = []
+    for resident in (None, "/CPU:0"):
+        binding = TensorFlowBinding(tf, call, ["numbers"], BATCH, resident=resident)
+        binding.run()
+        outputs.append(binding.outputs()["logits"])
+    np.testing.assert_array_equal(*outputs)
 
 
 def test_options_that_come_too_late_are_refused(saved: Path) -> None:
@@ -117,7 +150,9 @@ def test_options_that_come_too_late_are_refused(saved: Path) -> None:
         open_engine(saved / "float32", threads="1000")
 
 
-@pytest.mark.parametrize("options", [{"theads": "2"}, {"device": "tpu"}, {"threads": "many"}])
+@pytest.mark.parametrize(
+    "options", [{"theads": "2"}, {"device": "tpu"}, {"threads": "many"}, {"xla": "maybe"}, {"transfers": "in"}]
+)
 def test_an_unknown_option_is_refused(saved: Path, options: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="TensorFlow does not know an option"):
         open_engine(saved / "float32", **options)

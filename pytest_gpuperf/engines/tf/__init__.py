@@ -1,0 +1,3 @@
+"""What TensorFlow's engines share: the process's settings, signatures, placement and bindings."""
+
+from __future__ import annotations
