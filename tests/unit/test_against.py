@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,8 @@ from pytest_gpuperf.engines.trt.builder import Built
 from pytest_gpuperf.engines.trt.store import Store
 from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.opponent import Opponent
-from pytest_gpuperf.records import BaselineEntry, BatchSpec, EngineSpec, Model, Provenance
+from pytest_gpuperf.records import Artefact, BaselineEntry, BatchSpec, EngineSpec, Model, Provenance
+from pytest_gpuperf.worker import server
 
 ENTRY = BaselineEntry(
     metrics={},
@@ -156,6 +158,31 @@ def test_another_interpreter_sees_the_project_but_not_what_is_installed_here(tmp
 def case(root: str) -> tuple[EngineSpec, BatchSpec]:
     model = Model(name="m", source="model.py:build", inputs="model.py:rows", root=root)
     return EngineSpec(kind="onnxruntime", model=model), BatchSpec(inputs="model.py:rows", batch=1, samples=4, root=root)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "engine"])
+def test_an_engine_that_cannot_load_the_file_is_told(kind):
+    wanted = SimpleNamespace(artefact_kind="savedmodel", spec=SimpleNamespace(kind="tensorflow"))
+    artefact = Artefact(kind=kind, path="old", sha256="")
+    with pytest.raises(ConfigError, match="tensorflow cannot load the live reference's artefact") as caught:
+        server._given(artefact, wanted)
+    assert (caught.value.got, caught.value.expected) == (f"old ({kind})", "one of the kind savedmodel")
+
+
+def test_tensorrt_loads_a_built_engine():
+    wanted = SimpleNamespace(artefact_kind="tensorrt", spec=SimpleNamespace(kind="tensorrt"))
+    artefact = Artefact(kind="engine", path="old.engine", sha256="")
+    assert server._given(artefact, wanted) is artefact
+
+
+def test_a_graph_that_keeps_tensors_elsewhere_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    weight = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="../secret")
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [weight])), tmp_path / "m.onnx")
+    wanted = SimpleNamespace(artefact_kind="onnx", spec=SimpleNamespace(kind="onnxruntime"))
+    with pytest.raises(ConfigError, match="keeps tensors in another file"):
+        server._given(given(tmp_path / "m.onnx"), wanted)
 
 
 def test_the_artefact_of_a_baseline_comes_from_the_cache(tmp_path):

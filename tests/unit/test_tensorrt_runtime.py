@@ -137,6 +137,21 @@ def test_info_tells_what_was_built(tmp_path):
     }
 
 
+def test_an_engine_file_is_loaded_as_it_is(tmp_path, monkeypatch):
+    def never(*_: object, **__: object) -> Built:
+        raise AssertionError("nothing is built")
+
+    monkeypatch.setattr(tensorrt, "build", never)
+    path = tmp_path / "old.engine"
+    path.write_bytes(built().engine)
+    made = engine()
+    info = made.open(Artefact(kind="engine", path=str(path), sha256="cd" * 32), cache=tmp_path, progress=lambda _: None)
+    assert (info.artefact.path, info.versions["engine_sha256"]) == (str(path), "cd" * 32)
+    binding = made.bind(batch(3))
+    binding.run()
+    np.testing.assert_array_equal(binding.outputs()["y"], 2 * batch(3)["x"])
+
+
 def test_another_precision_than_asked_for_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="did not load double in the precision that was asked for") as caught:
         opened(tmp_path, "int8")
