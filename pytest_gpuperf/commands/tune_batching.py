@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--p99-ms", type=float, required=True, help="what 99 %% of the requests must be answered within"
     )
+    parser.add_argument("--name", help="of the model on the server (default: the source's file name)")
     parser.add_argument("--engine", default="onnxruntime", help="engine kind (default: onnxruntime)")
     parser.add_argument("--precision", default="fp32", help="precision (default: fp32)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the engine: threads=1")
@@ -47,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     tried = tuning.grid(
         Batching(max_batch=args.max_batch, instances=args.instances), _delays(args.delays_us), _sets(args.preferred)
     )
-    model = Model(name=Path(args.source.partition(":")[0]).stem, source=args.source, inputs=args.inputs)
+    name = args.name or Path(args.source.partition(":")[0]).stem
+    model = Model(name=name, source=args.source, inputs=args.inputs)
     options = dict(option.split("=", 1) for option in args.option if "=" in option)
     spec = EngineSpec(
         kind=args.engine, model=model, precision=args.precision, max_batch=args.max_batch, options=options
