@@ -172,7 +172,7 @@ def _given(artefact: Artefact, engine: Engine) -> Artefact:
     return artefact
 
 
-def _asked(loop: Loop, request: p.Request) -> p.Message:
+def _asked(loop: Loop, request: p.Evaluate | p.WarmUp | p.Profile | p.Measure | p.Saturate) -> p.Message:
     """Return what the open engine's loop answers."""
     if isinstance(request, p.Evaluate):
         return p.Evaluated(outputs={name: p.pack(array) for name, array in loop.evaluate().items()})
