@@ -125,8 +125,10 @@ class TensorFlowEngine(Engine):
         return "cpu" if self._device == "CPU" else "gpu:0"
 
     def _bind(self, batch: Arrays) -> Binding:
-        resident = "/GPU:0" if self._device == "GPU" and not self._has_transfers else None
-        return runtime.TensorFlowBinding(self._tf, self._call, self._inputs, batch, resident=resident)
+        device = "/GPU:0" if self._device == "GPU" else None
+        return runtime.TensorFlowBinding(
+            self._tf, self._call, self._inputs, batch, device=device, has_transfers=self._has_transfers
+        )
 
     def _close(self) -> None:
         del self._call, self._loaded

@@ -150,8 +150,10 @@ class TfTrtEngine(Engine):
                 expected=f"one of {', '.join(map(str, self._batches))}",
                 hint="name it in the engine's option batches; TF-TRT would fall back to TensorFlow without a word",
             )
-        resident = None if self._options["transfers"] == "in_out" else "/GPU:0"
-        return runtime.TensorFlowBinding(self._tf, self._call, self._inputs, batch, resident=resident)
+        has_transfers = self._options["transfers"] == "in_out"
+        return runtime.TensorFlowBinding(
+            self._tf, self._call, self._inputs, batch, device="/GPU:0", has_transfers=has_transfers
+        )
 
     def _close(self) -> None:
         del self._call, self._loaded

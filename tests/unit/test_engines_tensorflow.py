@@ -132,16 +132,25 @@ def test_tf32_needs_a_gpu(saved: Path) -> None:
     )
 
 
-def test_a_batch_that_stays_on_the_device_gives_the_same(saved: Path, tf: Any) -> None:
+def test_every_transfer_mode_gives_the_same_and_uploads_when_it_says_so(saved: Path, tf: Any) -> None:
     from pytest_gpuperf.engines.tf.runtime import TensorFlowBinding, signature
 
     _, call = signature(tf, str(saved / "float32"))
-    outputs = []
-    for resident in (None, "/CPU:0"):
-        binding = TensorFlowBinding(tf, call, ["numbers"], BATCH, resident=resident)
-        binding.run()
-        outputs.append(binding.outputs()["logits"])
-    np.testing.assert_array_equal(*outputs)
+    seen: list[int] = []
+
+    def noted(numbers: Any) -> Any:
+        seen.append(id(numbers))
+        kept.append(numbers)  # so that no id is given twice
+        return call(numbers=numbers)
+
+    kept: list[Any] = []
+    for device, has_transfers, uploads in ((None, False, 1), ("/CPU:0", True, 3), ("/CPU:0", False, 1)):
+        binding = TensorFlowBinding(tf, noted, ["numbers"], BATCH, device=device, has_transfers=has_transfers)
+        seen.clear()
+        for _ in range(3):
+            binding.run()
+        assert len(set(seen)) == uploads
+        np.testing.assert_allclose(binding.outputs()["logits"], BATCH["numbers"] @ WEIGHT, rtol=1e-5, atol=1e-5)
 
 
 def test_options_that_come_too_late_are_refused(saved: Path) -> None:

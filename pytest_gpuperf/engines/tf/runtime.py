@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpuperf.engines.base import Binding
@@ -100,41 +100,54 @@ def zeros(tf: Any, call: Any) -> dict[str, Any]:
 
 
 class TensorFlowBinding(Binding):
-    """Input tensors made once; a run ends when all outputs are there.
+    """One batch of a signature.
 
     Args:
         tf: TensorFlow.
         call: the signature, or a function like it.
         names: of its inputs.
         batch: the arrays.
-        resident: a device that inputs are put on beforehand and outputs stay on; ``None`` = inputs lie in host memory,
-            and a run ends when all outputs are NumPy arrays.
+        device: of TensorFlow; ``None`` = tensors are made once in host memory, which is where the CPU computes.
+        has_transfers: whether a call uploads the arrays to ``device`` and fetches its outputs; else inputs are put
+            there beforehand, and a run ends when the device has finished.
     """
 
     def __init__(
-        self, tf: Any, call: Callable[..., Any], names: Any, batch: Arrays, *, resident: str | None = None
+        self,
+        tf: Any,
+        call: Callable[..., Any],
+        names: Iterable[str],
+        batch: Arrays,
+        *,
+        device: str | None = None,
+        has_transfers: bool = False,
     ) -> None:
+        self._tf = tf
         self._call = call
-        self._wait = tf.test.experimental.sync_devices if resident else None
-        with tf.device("/CPU:0"):
-            self._tensors = {name: tf.constant(batch[name]) for name in names}
-        if resident:
-            with tf.device(resident):
-                self._tensors = {name: tf.identity(tensor) for name, tensor in self._tensors.items()}
+        self._device = device
+        self._arrays = {name: batch[name] for name in names}
+        self._uploads = device is not None and has_transfers
+        self._fetches = device is None or has_transfers
+        self._tensors = self._upload()
         self._results: dict[str, Any] = {}
+
+    def _upload(self) -> dict[str, Any]:
+        """Make the inputs anew: of a host tensor TensorFlow keeps the copy that a call makes, for all later ones."""
+        with self._tf.device(self._device or "/CPU:0"):
+            return {name: self._tf.constant(array) for name, array in self._arrays.items()}
 
     def run(self) -> None:
         """Call the signature; fetch its outputs, or wait for the device that they stay on."""
-        results = self._call(**self._tensors)
-        if self._wait is None:
+        results = self._call(**(self._upload() if self._uploads else self._tensors))
+        if self._fetches:
             self._results = {name: result.numpy() for name, result in results.items()}
         else:
-            self._wait()
+            self._tf.test.experimental.sync_devices()
             self._results = results
 
     def outputs(self) -> dict[str, NDArray[np.generic]]:
         """Return the last run's outputs; bfloat16, which NumPy lacks, becomes float32."""
-        arrays = {name: result if self._wait is None else result.numpy() for name, result in self._results.items()}
+        arrays = {name: result if self._fetches else result.numpy() for name, result in self._results.items()}
         return {
             name: array.astype("float32") if array.dtype.kind == "V" else array.copy() for name, array in arrays.items()
         }
