@@ -108,6 +108,16 @@ def _grpc(text: str) -> str:
     return text.strip()
 
 
+def _ray(text: str) -> str | None:
+    """Return the address; ``none`` is how a server of the fleet is told that it is one."""
+    if text.strip() == "none":
+        return None
+    host, _, port = text.strip().removeprefix("ray://").rpartition(":")
+    if not text.strip().startswith("ray://") or not host or not port.isdigit():
+        raise ValueError("ray://host:port of a Ray cluster's client server")
+    return text.strip()
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.strip() not in choices:
@@ -165,7 +175,11 @@ TIMEOUT = Option(
 REQUIRE = Option("require", _at_least_zero, 0, "fail the session when fewer cases were measured", "N")
 INFRA_EXIT = Option("infra-exit", _at_least_zero, 0, "exit status when every failure is the machine's fault", "STATUS")
 TRT = Option(
-    "trt", _one_of(TRT_PACKAGES), "auto", "TensorRT to use, where several are installed: tensorrt or tensorrt-rtx", "NAME"
+    "trt",
+    _one_of(TRT_PACKAGES),
+    "auto",
+    "TensorRT to use, where several are installed: tensorrt or tensorrt-rtx",
+    "NAME",
 )
 LAYERS = Option("layers", _flag, False, "time the layers of each case, instead of judging it", None)
 REPORT = Option[tuple[str, ...]](
@@ -181,10 +195,19 @@ TFTRT_ALLOW_PATCH_MISMATCH = Option(
 SERVING_URL = Option[str | None](
     "serving-url", _grpc, None, "load this KServe v2 server instead of starting Triton", "grpc://HOST:PORT"
 )
+FLEET = Option[str | None](
+    "fleet",
+    _ray,
+    None,
+    "run each profile of --gpu-profile=NAME,NAME on a server of this Ray cluster",
+    "ray://HOST:PORT",
+)
+TRUST = Option("trust", _flag, False, "use a remote Ray cluster although it asks for no token", None)
 
 OPTIONS: tuple[Option[Any], ...] = (
     PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, BUNDLE, AGAINST, PROCESSES, SEED,
-    POLICY, TIMEOUT, REQUIRE, INFRA_EXIT, REPORT, TRT, LAYERS, SERVING_URL, TFTRT_ALLOW_PATCH_MISMATCH,
+    POLICY, TIMEOUT, REQUIRE, INFRA_EXIT, REPORT, TRT, LAYERS, SERVING_URL, TFTRT_ALLOW_PATCH_MISMATCH, FLEET,
+    TRUST,
 )  # fmt: skip
 
 
@@ -217,6 +240,8 @@ class Settings:
     layers: bool
     serving_url: str | None
     tftrt_allow_patch_mismatch: bool
+    fleet: str | None
+    trust: bool
     root: Path
     source: dict[str, str]
 
@@ -273,6 +298,8 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
         layers=values["layers"],
         serving_url=values["serving-url"],
         tftrt_allow_patch_mismatch=values["tftrt-allow-patch-mismatch"],
+        fleet=values["fleet"],
+        trust=values["trust"],
         root=root,
         source=source,
     )

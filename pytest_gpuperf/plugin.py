@@ -49,6 +49,23 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Hand the whole run over to the servers of a fleet; every other run is pytest's own business."""
+    if config.option.help or config.option.version:
+        return None
+    try:
+        settings = options.resolve(config)
+        if settings.fleet is None:
+            return None
+        from pytest_gpuperf.fleet import run
+
+        invocation = config.invocation_params
+        return run.run(settings, arguments=[str(arg) for arg in invocation.args], invocation=invocation.dir, say=print)
+    except GpuPerfError as error:
+        raise pytest.UsageError(f"gpuperf: {error}") from error
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Resolve the options; bad input ends the run here, with exit status 4, before anything is measured."""

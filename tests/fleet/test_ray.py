@@ -1,0 +1,120 @@
+"""A real Ray cluster of three nodes on this machine: two profiles, and a server that dies and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="the extra fleet is not installed")
+
+# Ray leaves its children's log files open, and ends its children itself.
+pytestmark = pytest.mark.filterwarnings("ignore:.*:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+TESTS = Path(__file__).parents[1]
+PROFILE = 'name = "{name}"\ndescription = "a server"\ntime_budget_s = 0.2\n[match]\ndevice = "cpu"\n[batches]\ndefault = [8]\n[tolerances_pct]\ndefault = 15.0\n'
+SUITE = """
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_gpuperf import Budget, Model
+
+FAKE = Model(name="fake", source="none", inputs="seeded.py:numbers", root=str(Path(__file__).parent))
+
+
+@pytest.mark.parametrize("case", ["first", "second"])
+def test_engine(engine, batched_inputs, gpuperf, server_profile, case):
+    log = Path(os.environ["FLEET_LOG"])
+    with log.open("a") as file:
+        file.write(f"{server_profile.name} {case}\\n")
+    if case == "second" and server_profile.name == "mortal" and log.read_text().count("mortal second") == 1:
+        time.sleep(600)  # until its server is lost
+    fake = engine(FAKE, "fakes.engine:FakeEngine", device_ms="1")
+    gpuperf.check(fake, batched_inputs("seeded.py:numbers", 8, samples=32), Budget(), reference=fake)
+"""
+SEEDED = "from fakes.inputs import numbers\n"
+
+
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("FLEET_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    client = port()
+    head = {"num_cpus": 1, "ray_client_server_port": client, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.client = client
+    yield cluster
+    cluster.shutdown()
+
+
+def offer(cluster, profile: str):
+    return cluster.add_node(num_cpus=1, resources={f"gpuperf:{profile}": 1})
+
+
+def wait_for(path: Path, text: str, run: subprocess.Popen, out: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not (path.exists() and text in path.read_text()):
+        assert run.poll() is None, out.read_text()
+        assert time.monotonic() < deadline, f"{text!r} never came: {out.read_text()}"
+        time.sleep(0.2)
+
+
+def test_each_profile_runs_on_its_server_and_a_lost_server_is_made_good(cluster, tmp_path):
+    suite = tmp_path / "suite"
+    suite.mkdir()
+    for name in ("steady", "mortal"):
+        (suite / f"{name}.toml").write_text(PROFILE.format(name=name))
+    (suite / "test_suite.py").write_text(SUITE)
+    (suite / "seeded.py").write_text(SEEDED)
+    (suite / "pytest.ini").write_text("[pytest]\n")
+    offer(cluster, "steady")
+    mortal = offer(cluster, "mortal")
+    host = cluster.address.partition(":")[0]
+    command = [sys.executable, "-m", "pytest", f"--gpu-fleet=ray://{host}:{cluster.client}", "--gpu-trust"]
+    command += ["--gpu-profile=steady.toml,mortal.toml", "--gpu-report=markdown", "-p", "no:cacheprovider"]
+    with (tmp_path / "out").open("wb") as out:
+        run = subprocess.Popen(command, cwd=suite, stdout=out, stderr=out, env=dict(os.environ))
+    try:
+        wait_for(tmp_path / "log", "mortal second", run, tmp_path / "out")
+        time.sleep(1)  # the journal of the first case is fetched
+        cluster.remove_node(mortal, allow_graceful=False)
+        offer(cluster, "mortal")
+        status = run.wait(timeout=120)
+    finally:
+        run.kill()
+        run.wait()
+    said = (tmp_path / "out").read_text()
+
+    assert status == 0, said
+    for name in ("steady", "mortal"):
+        found = json.loads((suite / ".gpuperf" / name / "results.json").read_text())
+        assert found["profile"] == name, said
+        assert [case["id"] for case in found["cases"]] == [
+            f"test_suite.py::test_engine[{c}]" for c in ("first", "second")
+        ]
+        assert f"{name}: passed (2 cases" in said
+    assert "mortal: attempt 1: the server was lost (test_suite.py::test_engine[second])" in said
+    log = (tmp_path / "log").read_text().splitlines()
+    assert log.count("mortal first") == 1, "a case that ended is not repeated"
+    assert log.count("mortal second") == 2
+    report = (suite / ".gpuperf" / "report.md").read_text()
+    assert "steady" in report
+    assert "mortal" in report

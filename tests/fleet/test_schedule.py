@@ -1,0 +1,133 @@
+"""Lost servers without a cluster: what is repeated, what is not, and when a run is given up."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_gpuperf.errors import ConfigError, InfraError
+from pytest_gpuperf.fleet import connection, schedule
+from pytest_gpuperf.fleet.schedule import LostError
+from pytest_gpuperf.fleet.station import News
+from pytest_gpuperf.records import CaseResult, Status, Verdict
+from pytest_gpuperf.report import results
+from pytest_gpuperf.report.journal import Journal
+
+
+def lines(path, *ids: str) -> bytes:
+    journal = Journal(path, results.document("a40", None, [], is_complete=False))
+    for id_ in ids:
+        passed = Verdict(status=Status.PASSED, reason="ok")
+        case = CaseResult(id=id_, suite="s", model="m", engine="e", precision="fp32", batch=1, verdict=passed)
+        journal.add(case, seconds=1.0)
+    return path.read_bytes()
+
+
+class Scripted:
+    """A station that says what it is told to, and is lost where the script ends without a status."""
+
+    def __init__(self, *news: News) -> None:
+        self.news = list(news)
+
+    def poll(self, journal: int, output: int) -> News:
+        if not self.news:
+            raise LostError("the server was lost")
+        return self.news.pop(0)
+
+    def stop(self) -> None:
+        pass
+
+
+def news(journal: bytes = b"", current: str = "", status: int | None = None) -> News:
+    return News(journal=journal, output=b"", current=current, status=status)
+
+
+def run(tmp_path, *stations: Scripted):
+    asked, left = [], list(stations)
+
+    def launch(done):
+        asked.append(list(done))
+        return left.pop(0)
+
+    done = schedule.run("a40", tmp_path / "out", launch, say=len, sleep=lambda _: None)
+    return done, done.write(), asked
+
+
+def test_lost_server_is_made_good_and_what_ended_is_not_repeated(tmp_path):
+    first = Scripted(news(lines(tmp_path / "1", "t.py::a"), current="t.py::b"))
+    again = Scripted(news(lines(tmp_path / "2", "t.py::b"), status=0))
+
+    done, found, asked = run(tmp_path, first, again)
+
+    assert asked == [[], ["t.py::a"]]
+    assert [case.id for case in found.cases] == ["t.py::a", "t.py::b"]
+    assert done.losses == ["attempt 1: the server was lost (t.py::b)"]
+    assert found.is_complete
+
+
+def test_result_that_comes_twice_counts_once(tmp_path):
+    first = Scripted(news(lines(tmp_path / "1", "t.py::a"), current="t.py::b"))
+    again = Scripted(news(lines(tmp_path / "2", "t.py::a", "t.py::b"), status=0))
+
+    assert [case.id for case in run(tmp_path, first, again)[1].cases] == ["t.py::a", "t.py::b"]
+
+
+def test_half_a_test_is_repeated_whole(tmp_path):
+    first = Scripted(news(lines(tmp_path / "1", "t.py::a"), current="t.py::a"))
+    again = Scripted(news(lines(tmp_path / "2", "t.py::a", "t.py::a#2"), status=0))
+
+    assert run(tmp_path, first, again)[2] == [[], []]
+
+
+def test_case_that_loses_three_servers_is_infra(tmp_path):
+    done, found, asked = run(tmp_path, *(Scripted(news(current="t.py::a")) for _ in range(3)))
+
+    assert len(asked) == 1 + schedule.RESUBMISSIONS
+    assert [(case.id, case.verdict.status) for case in found.cases] == [("t.py::a", Status.INFRA)]
+    assert found.cases[0].verdict.reason == "the server was lost 3 times"
+    assert done.status is None
+    assert not found.is_complete
+
+
+def test_profile_without_a_server_is_infra(tmp_path):
+    def launch(done):
+        raise InfraError("no server of the profile a40 is to be had")
+
+    found = schedule.run("a40", tmp_path, launch, say=len).write()
+
+    assert [(case.id, case.verdict.status) for case in found.cases] == [("profile a40", Status.INFRA)]
+
+
+@pytest.mark.parametrize(
+    ("version", "environ"), [("2.51.9", {"RAY_AUTH_MODE": "token"}), ("2.60.0", {}), ("2.60.0", {"RAY_AUTH_MODE": "x"})]
+)
+def test_remote_cluster_without_a_token_is_refused(version, environ):
+    with pytest.raises(ConfigError, match="does not authenticate") as refused:
+        connection.check("ray://gpu-head:10001", version=version, environ=environ, is_trusted=False)
+
+    assert "--gpu-trust" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "environ", "is_trusted"),
+    [
+        ("ray://gpu-head:10001", {"RAY_AUTH_MODE": "token"}, False),
+        ("ray://gpu-head:10001", {}, True),
+        ("ray://127.0.0.1:10001", {}, False),
+        ("ray://localhost:10001", {}, False),
+        ("ray://[::1]:10001", {}, False),
+    ],
+)
+def test_cluster_with_a_token_or_trust_or_at_home_is_used(address, environ, is_trusted):
+    connection.check(address, version="2.52.0", environ=environ, is_trusted=is_trusted)
+
+
+@pytest.mark.parametrize(
+    ("offered", "needs"),
+    [
+        ({"gpuperf:a100-80gb": 1.0, "accelerator_type:A100": 1.0}, {"gpuperf:a100-80gb": 1}),
+        ({"accelerator_type:A100": 1.0}, {"accelerator_type:A100": 0.001, "GPU": 1}),
+        ({"accelerator_type:A40": 1.0}, {"gpuperf:a100-80gb": 1}),
+    ],
+)
+def test_profile_finds_its_server(offered, needs):
+    assert connection.resources("a100-80gb", offered) == needs
