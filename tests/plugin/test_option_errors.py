@@ -57,6 +57,14 @@ def test_bad_environment_value_names_the_variable(pytester, monkeypatch):
     ("arguments", "expected"),
     [
         (
+            ["--gpu-profile=cpu", "--gpu-layers", "--gpu-update=all"],
+            "--gpu-layers and --gpu-update contradict each other: nothing is judged",
+        ),
+        (
+            ["--gpu-profile=cpu", "--gpu-off", "--gpu-layers"],
+            "--gpu-off and --gpu-layers contradict each other: nothing is timed",
+        ),
+        (
             ["--gpu-profile=cpu", "--gpu-off", "--gpu-update=all"],
             "--gpu-off and --gpu-update contradict each other: nothing is measured, so there is nothing to write",
         ),
