@@ -116,6 +116,9 @@ def isolate(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
     # Whoever measures on this machine meanwhile is not waited for: nothing here depends on time.
     monkeypatch.setenv("TMPDIR", str(pytester.path))
+    # Compiling the plugins with their assertions costs every pytest that is started a second: have it done once.
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(pytester.path.parent / "pycache"))
     monkeypatch.setattr(lock, "FOLDER", pytester.path / "pytest-gpuperf-locks")
     for owner, name in ((load, "disturbances"), (Worker, "warm_up")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
