@@ -18,7 +18,17 @@ pytest.importorskip("ray", reason="the extra fleet is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:.*:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 TESTS = Path(__file__).parents[1]
-PROFILE = 'name = "{name}"\ndescription = "a server"\ntime_budget_s = 0.2\n[match]\ndevice = "cpu"\n[batches]\ndefault = [8]\n[tolerances_pct]\ndefault = 15.0\n'
+PROFILE = """
+name = "{name}"
+description = "a server"
+time_budget_s = 0.2
+[match]
+device = "cpu"
+[batches]
+default = [8]
+[tolerances_pct]
+default = 15.0
+"""
 SUITE = """
 import os
 import time
