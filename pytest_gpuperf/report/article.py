@@ -52,7 +52,7 @@ def render(
 
 
 def _published(entries: Mapping[str, Sequence[BaselineEntry]]) -> list[tuple[str, ...]]:
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for server, found in sorted(entries.items()):
         for entry in found:
             throughput, latency = entry.metrics.get("throughput_sps"), entry.metrics.get("latency_avg_ms")
@@ -73,7 +73,7 @@ def _published(entries: Mapping[str, Sequence[BaselineEntry]]) -> list[tuple[str
 
 
 def _measured(cases: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for case in cases:
         metrics = case.get("metrics") or {}
         if "latency_p50_ms" not in metrics or "throughput_sps" not in metrics:
