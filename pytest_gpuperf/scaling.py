@@ -129,7 +129,8 @@ def cores(count: int) -> list[Device]:
     free = sorted(os.sched_getaffinity(0))
     if count > len(free):
         raise ConfigError("there are too few cores", got=f"{len(free)}", expected=f"{count}, one a device")
-    return [Device(name=f"core{core}", cores=frozenset({core})) for core in free[:count]]
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # two threads on one core only wait for each other
+    return [Device(name=f"core{core}", env=single, cores=frozenset({core})) for core in free[:count]]
 
 
 def measure(
@@ -148,7 +149,7 @@ def measure(
         for device in devices:
             worker = pool.fresh(device.name, Launch(env=device.env))
             if device.cores:
-                os.sched_setaffinity(worker.pid, device.cores)  # threads of the engine are started later: they inherit
+                _pin(worker.pid, device.cores)
             info = worker.open(engine, batches, cache=cache, progress=_ignore)
             worker.warm_up(max_s=30.0)
             sample_bytes = float(sum(map(_bytes, info.inputs)))
@@ -210,6 +211,12 @@ def _round(workers: Sequence[Worker], budget: ScalingBudget, processors: int) ->
         together = tuple(threads.map(at_once, workers))
         share = (_cpu_s(workers) - before) / (time.monotonic() - began) / processors
     return Round(alone=alone, together=together, cpu_share=share)
+
+
+def _pin(pid: int, cores: frozenset[int]) -> None:
+    """Keep a process on these cores: the threads that it has, and by inheritance those that it will have."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
 
 
 def _cpu_s(workers: Sequence[Worker]) -> float:
