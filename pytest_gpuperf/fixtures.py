@@ -2,8 +2,8 @@
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_resnet50(engine, batched_inputs, gpuperf, batch):
-resnet50 = engine("resnet50", "onnxruntime", precision="int8")
-gpuperf.check(resnet50, batched_inputs("images-224", batch), Budget(min_top1_agreement=0.97))
+    resnet50 = engine("resnet50", "onnxruntime", precision="int8")
+    gpuperf.check(resnet50, batched_inputs("images-224", batch), Budget(min_top1_agreement=0.97))
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class GpuPerf:
             engine=engine,
             batches=inputs,
             budget=budget or Budget(),
-            reference=reference,
+            against=reference,
         )
         if failure is not None:
             pytest.fail(failure, pytrace=False)

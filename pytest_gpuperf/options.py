@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
-from pytest_gpuperf import against
+from pytest_gpuperf import against, parsers
 from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.records.status import Status
 
@@ -22,7 +22,6 @@ T = TypeVar("T")
 
 UPDATE_MODES = ("none", "new", "changed", "all")
 TRT_PACKAGES = ("auto", "tensorrt", "tensorrt-rtx")
-POLICIES = ("pass", "warn", "fail")
 
 
 @dataclass(frozen=True)
@@ -59,150 +58,82 @@ class Option(Generic[T]):
         return self.dest.upper()
 
 
-def _text(text: str) -> str:
-    if not text.strip():
-        raise ValueError("a non-empty value")
-    return text.strip()
-
-
-def _flag(text: str) -> bool:
-    values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if text.strip().lower() not in values:
-        raise ValueError("true or false")
-    return values[text.strip().lower()]
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise ValueError("a positive number of seconds")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdigit() or int(text) < 1:
-        raise ValueError("an integer of at least 1")
-    return int(text)
-
-
-def _at_least_zero(text: str) -> int:
-    if not text.strip().isdigit():
-        raise ValueError("an integer of at least 0")
-    return int(text)
-
-
-def _batches(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) >= 1 for part in parts):
-        raise ValueError("comma-separated batch sizes of at least 1, such as 1,8,16")
-    return tuple(sorted({int(part) for part in parts}))
-
-
-def _grpc(text: str) -> str:
-    host, _, port = text.strip().removeprefix("grpc://").rpartition(":")
-    if not text.strip().startswith("grpc://") or not host or not port.isdigit():
-        raise ValueError("grpc://host:port of a server that speaks KServe v2")
-    return text.strip()
-
-
-def _ray(text: str) -> str | None:
-    """Return the address; ``none`` is how a server of the fleet is told that it is one."""
-    if text.strip() == "none":
-        return None
-    host, _, port = text.strip().removeprefix("ray://").rpartition(":")
-    if not text.strip().startswith("ray://") or not host or not port.isdigit():
-        raise ValueError("ray://host:port of a Ray cluster's client server")
-    return text.strip()
-
-
-def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.strip() not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return text.strip()
-
-    return parse
-
-
-def _formats(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _policy(text: str) -> dict[Status, str]:
-    policy = {}
-    for part in (part for part in text.replace("\n", ",").split(",") if part.strip()):
-        status, _, action = (piece.strip() for piece in part.partition("="))
-        if status not in {s.value for s in Status} or action not in POLICIES:
-            raise ValueError(f"VERDICT={'|'.join(POLICIES)}, with a verdict of {', '.join(s.value for s in Status)}")
-        policy[Status(status)] = action
-    return policy
-
-
 PROFILE = Option[str | None](
-    "profile", _text, None, "server profile: a name, 'auto', or a file.toml of your own", "NAME|auto|FILE"
+    "profile", parsers.text, None, "server profile: a name, 'auto', or a file.toml of your own", "NAME|auto|FILE"
 )
 BATCHES = Option[tuple[int, ...]](
-    "batches", _batches, (), "run only these batch sizes (default: those of the profile)", "N,N,…"
+    "batches", parsers.batches, (), "run only these batch sizes (default: those of the profile)", "N,N,…"
 )
 TIME_BUDGET = Option[float | None](
-    "time-budget", _seconds, None, "measuring seconds per case (default: the profile's)", "SECONDS"
+    "time-budget", parsers.seconds, None, "measuring seconds per case (default: the profile's)", "SECONDS"
 )
-OFF = Option("off", _flag, False, "run each case once, measure and judge nothing", None)
+OFF = Option("off", parsers.flag, False, "run each case once, measure and judge nothing", None)
 UPDATE = Option(
-    "update", _one_of(UPDATE_MODES), "none", "write pending baselines for review: none, new, changed or all", "MODE"
+    "update",
+    parsers.one_of(UPDATE_MODES),
+    "none",
+    "write pending baselines for review: none, new, changed or all",
+    "MODE",
 )
-UPDATE_IN_CI = Option("update-in-ci", _flag, False, "allow --gpu-update in CI (pending files only)", None)
-OUT = Option("out", _text, ".gpuperf", "folder for results.json, logs, pending baselines and reports", "DIR")
-BASELINES = Option("baselines", _text, "baselines", "folder of the approved baselines", "DIR")
-CACHE = Option[str | None]("cache", _text, None, "folder of converted models (default: OUT/cache)", "DIR")
+UPDATE_IN_CI = Option("update-in-ci", parsers.flag, False, "allow --gpu-update in CI (pending files only)", None)
+OUT = Option("out", parsers.text, ".gpuperf", "folder for results.json, logs, pending baselines and reports", "DIR")
+BASELINES = Option("baselines", parsers.text, "baselines", "folder of the approved baselines", "DIR")
+CACHE = Option[str | None]("cache", parsers.text, None, "folder of converted models (default: OUT/cache)", "DIR")
 BUNDLE = Option[str | None](
-    "bundle", _text, None, "take graphs, inputs and reference outputs from this bundle; no TensorFlow needed", "DIR"
+    "bundle",
+    parsers.text,
+    None,
+    "take graphs, inputs and reference outputs from this bundle; no TensorFlow needed",
+    "DIR",
 )
 AGAINST = Option[against.Against | None](
     "against", against.parse, None, "run each case beside a live reference, in fresh process pairs", against.FORMS
 )
-PROCESSES = Option("processes", _count, 1, "fresh process pairs per case; baselines need at least 5", "N")
-SEED = Option("seed", _at_least_zero, 0, "seed of the order in which blocks alternate", "N")
+PROCESSES = Option("processes", parsers.count, 1, "fresh process pairs per case; baselines need at least 5", "N")
+SEED = Option("seed", parsers.at_least_zero, 0, "seed of the order in which blocks alternate", "N")
 POLICY: Option[dict[Status, str]] = Option(
-    "policy", _policy, {}, "what a verdict does to its test, such as new=warn,improved=fail", "VERDICT=DO,…"
+    "policy", parsers.policy, {}, "what a verdict does to its test, such as new=warn,improved=fail", "VERDICT=DO,…"
 )
 TIMEOUT = Option(
-    "timeout", _seconds, 300.0, "end a measuring process that takes this much longer than it was told to", "SECONDS"
+    "timeout",
+    parsers.seconds,
+    300.0,
+    "end a measuring process that takes this much longer than it was told to",
+    "SECONDS",
 )
-REQUIRE = Option("require", _at_least_zero, 0, "fail the session when fewer cases were measured", "N")
-INFRA_EXIT = Option("infra-exit", _at_least_zero, 0, "exit status when every failure is the machine's fault", "STATUS")
+REQUIRE = Option("require", parsers.at_least_zero, 0, "fail the session when fewer cases were measured", "N")
+INFRA_EXIT = Option(
+    "infra-exit", parsers.at_least_zero, 0, "exit status when every failure is the machine's fault", "STATUS"
+)
 TRT = Option(
     "trt",
-    _one_of(TRT_PACKAGES),
+    parsers.one_of(TRT_PACKAGES),
     "auto",
     "TensorRT to use, where several are installed: tensorrt or tensorrt-rtx",
     "NAME",
 )
-LAYERS = Option("layers", _flag, False, "time the layers of each case, instead of judging it", None)
+LAYERS = Option("layers", parsers.flag, False, "time the layers of each case, instead of judging it", None)
 REPORT = Option[tuple[str, ...]](
-    "report", _formats, (), "also write reports: html, markdown, csv, gitlab, prometheus", "FORMAT,…"
+    "report", parsers.words, (), "also write reports: html, markdown, csv, gitlab, prometheus", "FORMAT,…"
 )
 TFTRT_ALLOW_PATCH_MISMATCH = Option(
     "tftrt-allow-patch-mismatch",
-    _flag,
+    parsers.flag,
     False,
     "let TF-TRT run with another patch of TensorRT than TensorFlow was compiled with; every report says so",
     None,
 )
 SERVING_URL = Option[str | None](
-    "serving-url", _grpc, None, "load this KServe v2 server instead of starting Triton", "grpc://HOST:PORT"
+    "serving-url", parsers.grpc, None, "load this KServe v2 server instead of starting Triton", "grpc://HOST:PORT"
 )
 FLEET = Option[str | None](
     "fleet",
-    _ray,
+    parsers.ray,
     None,
     "run each profile of --gpu-profile=NAME,NAME on a server of this Ray cluster",
     "ray://HOST:PORT",
 )
-TRUST = Option("trust", _flag, False, "use a remote Ray cluster although it asks for no token", None)
+TRUST = Option("trust", parsers.flag, False, "use a remote Ray cluster although it asks for no token", None)
 
 OPTIONS: tuple[Option[Any], ...] = (
     PROFILE, BATCHES, TIME_BUDGET, OFF, UPDATE, UPDATE_IN_CI, OUT, BASELINES, CACHE, BUNDLE, AGAINST, PROCESSES, SEED,

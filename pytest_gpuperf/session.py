@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shlex
 import sys
@@ -12,12 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from pytest_gpuperf import (
     approval,
     attribution,
-    baselines,
+    cargo,
     case,
     files,
     hardware,
@@ -25,6 +22,7 @@ from pytest_gpuperf import (
     history,
     orphans,
     profiles,
+    reference,
     roofline,
     selfcheck,
     service,
@@ -34,7 +32,7 @@ from pytest_gpuperf.case import Case
 from pytest_gpuperf.errors import GpuPerfError
 from pytest_gpuperf.orphans import Orphans
 from pytest_gpuperf.records import BatchSpec, Budget, CaseResult, EngineSpec, Status
-from pytest_gpuperf.report import failure, formats, github, junit, results, terminal
+from pytest_gpuperf.report import closing, failure, formats, github, junit, results, terminal
 from pytest_gpuperf.report.journal import NAME, Journal
 from pytest_gpuperf.rig import Rig
 
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from pytest_gpuperf.report.progress import Progress
     from pytest_gpuperf.service import Service
 
-ATTRIBUTE = "gpuperf_results"
 #: What a verdict does to its test unless ``--gpu-policy`` says otherwise; everything not named fails.
 ACTIONS = {Status.PASSED: "pass", Status.IMPROVED: "pass"}
 
@@ -98,7 +95,8 @@ class Session:
         hardware.match(profile, machine, environ=environ)
         approval.check_update(settings.update, is_allowed_in_ci=settings.update_in_ci, environ=environ)
         if not is_worker:
-            _sweep(settings, profile.name)
+            for folder in (settings.baselines / profile.name, settings.out, settings.out / "pending" / profile.name):
+                files.sweep(folder)  # what killed writers left where this session will read and write
         rig = Rig.build(settings, profile, machine, progress)
         try:
             is_ci = approval.ci_variable(environ) is not None
@@ -149,7 +147,7 @@ class Session:
         engine: EngineSpec,
         batches: BatchSpec,
         budget: Budget,
-        reference: EngineSpec | None,
+        against: EngineSpec | None,
     ) -> str | None:
         """Run one case; return the text that fails its test, or ``None``. The result waits for :meth:`attach`."""
         path, line, _ = item.location
@@ -159,7 +157,7 @@ class Session:
             engine=engine,
             batches=batches,
             budget=budget,
-            reference=reference or default_reference(engine),
+            reference=against or reference.default(engine.model, max_batch=engine.max_batch),
             path=path,
             line=(line or 0) + 1,
             cases=max(1, self._cases),
@@ -188,23 +186,18 @@ class Session:
         return "\n".join(failure.lines(result.verdict, result.id, self.profile.name))
 
     def attach(self, report: pytest.TestReport) -> None:
-        """Move the results of the test that just ran onto its report; as text, since xdist sends nothing else.
-
-        MessagePack, since JSON has no infinity.
-        """
-        if not self._fresh:
-            return
-        setattr(report, ATTRIBUTE, base64.b64encode(msgspec.msgpack.encode(self._fresh)).decode())
-        self._fresh = []
+        """Move the results of the test that just ran onto its report."""
+        if self._fresh:
+            cargo.load(report, self._fresh)
+            self._fresh = []
 
     def collect(self, report: pytest.TestReport) -> None:
         """Take the results off a report, in the process that writes the files."""
         if report.failed:
             self._failed.add(report.nodeid)
-        text = getattr(report, ATTRIBUTE, None)
-        if text is None or self._is_worker:
+        if self._is_worker:
             return
-        for result in msgspec.msgpack.decode(base64.b64decode(text), type=list[CaseResult]):
+        for result in cargo.unload(report):
             self.results.append(result)
             self._journal.add(result, seconds=self._seconds())
 
@@ -281,23 +274,11 @@ class Session:
 
     def _notes(self) -> list[str]:
         """Return what a reader should know or do: cases that pass with a warning, pending and unused baselines."""
-        warned = [result for result in self.results if self._actions.get(result.verdict.status) == "warn"]
         notes = [*terminal.remarks(self.results), *terminal.references(self.results), *self._missing]
-        if warned:
-            is_new = any(result.verdict.status is Status.NEW for result in warned)
-            counted = "1 case passes" if len(warned) == 1 else f"{len(warned)} cases pass"
-            notes.append(f"{counted} with a warning only" + ("; in CI, `new` fails" if is_new else ""))
-        if self._plan.write:
-            notes.append(f"{len(self._plan.write)} pending baselines were written; look at them with: gpuperf review")
-            if self.settings.processes < baselines.MIN_PROCESSES:
-                notes.append(
-                    f"they rest on {self.settings.processes} of {baselines.MIN_PROCESSES} processes, so their absolute "
-                    f"numbers will not gate; measure them with --gpu-processes={baselines.MIN_PROCESSES}"
-                )
-        if self.settings.update != "none":
-            notes += [
-                f"not pending: {case_id}: {why}" for case_id, why in self._plan.skip.items() if "gpu-update" not in why
-            ]
+        notes += closing.warnings(self.results, self._actions)
+        notes += closing.pending(
+            len(self._plan.write), self._plan.skip, update=self.settings.update, processes=self.settings.processes
+        )
         notes += [f"report: {path}" for path in self._reports]
         notes += [f"there is no journal of this run: {self._journal.error}"] if self._journal.error else []
         notes += [f"a report could not be written: {self._report_error}"] if self._report_error else []
@@ -314,19 +295,3 @@ class Session:
         if status == 1 and self.settings.infra_exit and self._failed and self._failed <= infra:
             return self.settings.infra_exit
         return status
-
-
-def _sweep(settings: Settings, profile: str) -> None:
-    """Remove what killed writers left behind, where this session will read and write."""
-    pending = settings.out / "pending" / profile
-    for folder in (settings.baselines / profile, settings.out, pending):
-        files.sweep(folder)
-
-
-def default_reference(engine: EngineSpec) -> EngineSpec:
-    """Return what an engine is measured against unless the test says otherwise: the same model in FP32.
-
-    By TensorFlow, or by ONNX Runtime where the model comes as ONNX.
-    """
-    kind = "onnxruntime" if Path(engine.model.source).suffix == ".onnx" else "tensorflow"
-    return EngineSpec(kind=kind, model=engine.model, precision="fp32", max_batch=engine.max_batch)

@@ -169,7 +169,7 @@ def _verdict(found: Sequence[Finding]) -> Verdict:
     """Let the worst finding decide; the first of equals gives the reason."""
     worst = min(found, key=lambda finding: SEVERITY.index(finding.status), default=None)
     if worst is None:
-        return Verdict(status=Status.PASSED, reason="nothing was asked for")
+        return Verdict(status=Status.NOT_COMPARABLE, reason="nothing was judged")
     return Verdict(status=worst.status, reason=_reason(worst, found), findings=tuple(found))
 
 

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_gpuperf import reference
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import BatchSpec, EngineSpec, Model
+from pytest_gpuperf.records import BatchSpec, Model
 
 if TYPE_CHECKING:
     from pytest_gpuperf.convert.bundle import Writer
@@ -79,7 +80,7 @@ def _add_graphs(writer: Writer, model: Model, precisions: list[str] | tuple[str,
 
 
 def _add_data(writer: Writer, model: Model, args: argparse.Namespace) -> None:
-    """Add inputs, labels, calibration data, and what TensorFlow in FP32 makes of the inputs."""
+    """Add inputs, labels, calibration data, and what the reference makes of the inputs."""
     from pytest_gpuperf import inputs
     from pytest_gpuperf.convert import quantize
     from pytest_gpuperf.worker.client import Worker
@@ -96,8 +97,7 @@ def _add_data(writer: Writer, model: Model, args: argparse.Namespace) -> None:
     writer.add_arrays(f"calibration/{model.name}/{quantize.SAMPLES}", calibration.arrays)
     worker = Worker.start(log=args.folder.with_suffix(".log"))
     try:
-        reference = EngineSpec(kind="tensorflow", model=model, precision="fp32", max_batch=batch)
-        worker.open(reference, spec, cache=args.cache, progress=_say)
+        worker.open(reference.default(model, max_batch=batch), spec, cache=args.cache, progress=_say)
         writer.add_arrays(f"reference/{name}", worker.evaluate())
     finally:
         worker.stop()

@@ -515,7 +515,7 @@ def test_a_condition_that_one_side_lacks_is_unset():
 
 def test_no_finding_at_all_is_said():
     nothing = verdict._verdict([])
-    assert (nothing.status, nothing.reason, nothing.findings) == (Status.PASSED, "nothing was asked for", ())
+    assert (nothing.status, nothing.reason, nothing.findings) == (Status.NOT_COMPARABLE, "nothing was judged", ())
 
 
 def test_nothing_asked_for_is_said():
