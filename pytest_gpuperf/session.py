@@ -44,8 +44,11 @@ if TYPE_CHECKING:
     from pytest_gpuperf.report.progress import Progress
     from pytest_gpuperf.service import Service
 
-#: What a verdict does to its test unless ``--gpu-policy`` says otherwise; everything not named fails.
-ACTIONS = {Status.PASSED: "pass", Status.IMPROVED: "pass"}
+
+def actions(settings: Settings, *, is_ci: bool) -> dict[Status, str]:
+    """Return what a verdict does to its test: ``pass`` or ``warn``; everything that is not named fails."""
+    usual = {Status.PASSED: "pass", Status.IMPROVED: "pass", Status.NEW: "fail" if is_ci else "warn"}
+    return {**usual, **settings.policy}
 
 
 class Session:
@@ -61,7 +64,7 @@ class Session:
         self._why = why
         self._rig = rig
         self._is_worker = is_worker
-        self._actions = {**ACTIONS, Status.NEW: "fail" if is_ci else "warn", **settings.policy}
+        self._actions = actions(settings, is_ci=is_ci)
         # Who names a profile in CI wants to measure; an ini file speaks to runs of other tests too.
         is_asked = settings.source["require"] == "default" and not settings.source["profile"].startswith("ini")
         self._require = max(settings.require, int(is_ci and is_asked))

@@ -1,4 +1,4 @@
-"""A real Ray cluster of three nodes on this machine: two profiles, and a server that dies and returns."""
+"""A real Ray cluster of three nodes on this machine, with ``-m cluster``: two profiles, one server dies and returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ import pytest
 pytest.importorskip("ray", reason="the extra fleet is not installed")
 
 # Ray leaves its children's log files open, and ends its children itself.
-pytestmark = pytest.mark.filterwarnings("ignore:.*:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("ignore:.*:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 TESTS = Path(__file__).parents[1]
 PROFILE = """

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from pytest_gpuperf.errors import ConfigError, InfraError
 from pytest_gpuperf.fleet import connection, schedule
+from pytest_gpuperf.fleet.run import report
 from pytest_gpuperf.fleet.schedule import LostError
 from pytest_gpuperf.fleet.station import News
 from pytest_gpuperf.records import CaseResult, Status, Verdict
@@ -13,11 +16,11 @@ from pytest_gpuperf.report import results
 from pytest_gpuperf.report.journal import Journal
 
 
-def lines(path, *ids: str) -> bytes:
+def lines(path, *ids: str, status: Status = Status.PASSED) -> bytes:
     journal = Journal(path, results.document("a40", None, [], is_complete=False))
     for id_ in ids:
-        passed = Verdict(status=Status.PASSED, reason="ok")
-        case = CaseResult(id=id_, suite="s", model="m", engine="e", precision="fp32", batch=1, verdict=passed)
+        verdict = Verdict(status=status, reason="ok")
+        case = CaseResult(id=id_, suite="s", model="m", engine="e", precision="fp32", batch=1, verdict=verdict)
         journal.add(case, seconds=1.0)
     return path.read_bytes()
 
@@ -62,6 +65,19 @@ def test_lost_server_is_made_good_and_what_ended_is_not_repeated(tmp_path):
     assert [case.id for case in found.cases] == ["t.py::a", "t.py::b"]
     assert done.losses == ["attempt 1: the server was lost (t.py::b)"]
     assert found.is_complete
+
+
+@pytest.mark.parametrize(
+    ("before", "policy", "status"),
+    [(Status.PASSED, {}, 0), (Status.REGRESSED, {}, 1), (Status.REGRESSED, {Status.REGRESSED: "warn"}, 0)],
+)
+def test_what_failed_before_its_server_was_lost_is_not_forgotten(tmp_path, before, policy, status):
+    first = Scripted(news(lines(tmp_path / "1", "t.py::a", status=before), current="t.py::b"))
+    done, _, _ = run(tmp_path, first, Scripted(news(lines(tmp_path / "2", "t.py::b"), status=0)))
+    settings = SimpleNamespace(policy=policy, out=tmp_path, report=(), infra_exit=0)
+    said = []
+    assert report([done], settings, say=said.append) == status
+    assert f"a40: {'failed' if status else 'passed'} (2 cases" in said[-1]
 
 
 def test_result_that_comes_twice_counts_once(tmp_path):
