@@ -44,8 +44,9 @@ SETTLE_S = 60.0
 #: Shares of a case's seconds. A comparison ends as soon as the evidence allows, so most cases stay far below its share;
 #: latencies with nothing to compare them to, and throughput, take theirs.
 COMPARISON_SHARE, LATENCY_SHARE, THROUGHPUT_SHARE = 0.83, 0.1, 0.07
-#: Rounds within one pair of processes are short and many: what they say of the pair grows with their number.
-ROUND_S, MAX_ROUNDS, MAX_REPEATS = 0.25, 32, 8
+#: Rounds within one pair of processes are short and many: what they say of the pair grows with their number. As many
+#: may be repeated, so that time decides: a neighbour's burst lasts for seconds.
+ROUND_S, MAX_ROUNDS, MAX_REPEATS = 0.25, 32, 32
 
 
 @dataclass(frozen=True, kw_only=True)

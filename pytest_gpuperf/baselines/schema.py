@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from pytest_gpuperf import schemas
 from pytest_gpuperf.baselines import ids, samples, scan
 from pytest_gpuperf.baselines.layout import render
 from pytest_gpuperf.baselines.migrations import SCHEMA_VERSION, migrate
@@ -146,7 +147,7 @@ def encode_pending(pending: Pending) -> bytes:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of baseline and pending files, as published in docs/schema/baseline.json."""
-    return msgspec.json.schema(SuiteFile)
+    return schemas.of(SuiteFile)
 
 
 def _parse(name: str, content: bytes) -> SuiteFile:

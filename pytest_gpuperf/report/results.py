@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from pytest_gpuperf import __version__, files
+from pytest_gpuperf import __version__, files, schemas
 from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.records import (
     AccuracyDelta,
@@ -205,7 +205,7 @@ def read(path: Path) -> Results:
 
 def schema() -> dict[str, Any]:
     """Return the file's JSON Schema, the one that docs/schema/results.json publishes."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | msgspec.json.schema(File)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schemas.of(File)
 
 
 def _check_version(path: Path, content: Any) -> None:
