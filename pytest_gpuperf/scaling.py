@@ -101,8 +101,9 @@ class Scaling:
         told = f"{len(self.shares)} devices: {self.throughput.value:.4g} samples/s together"
         told += f", efficiency {self.efficiency.value:.3f} [{low:.3f}, {high:.3f}]"
         spread = ", ".join(f"{name} {share:.2f}" for name, share in self.shares.items())
-        lines = [told, f"of the median device: {spread}"]
-        lines += [f"{name} is slow: {100 * (1 - self.shares[name]):.0f} % below the median" for name in self.slow]
+        peer = "faster" if len(self.shares) == 2 else "median"  # noqa: PLR2004 - as in _peer
+        lines = [told, f"of the {peer} device: {spread}"]
+        lines += [f"{name} is slow: {100 * (1 - self.shares[name]):.0f} % below the {peer} one" for name in self.slow]
         return lines + ([_WHY[self.cause]] if self.cause in _WHY else [])
 
 

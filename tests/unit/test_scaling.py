@@ -47,7 +47,7 @@ def test_slow_card_is_named_although_it_scales_well():
 
     assert found.efficiency.value == pytest.approx(1)
     assert found.slow == ("gpu2",)
-    assert "gpu2 is slow: 20 % below the median" in found.lines()
+    assert "gpu2 is slow: 20 % below the median one" in found.lines()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_planted_slow_device_is_named_by_real_workers(tmp_path):
     assert measured(devices, engine, tmp_path).slow == ("card2",)
 
 
-def test_devices_fed_by_one_core_are_host_bound(tmp_path):
+def test_devices_fed_by_one_core_lose_to_one_another(tmp_path):
     core = frozenset({min(os.sched_getaffinity(0))})
     devices = [Device(name=name, cores=core) for name in ("card0", "card1", "card2", "card3")]
 
