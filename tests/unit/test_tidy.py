@@ -201,9 +201,9 @@ def test_only_the_padding_of_images_joins_a_pooling(tmp_path, pads, left):
     assert tidied(path, (3, 6, 6))["Pad"] == left
 
 
-ORT = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+RELEASE = tuple(int(part) for part in ort.__version__.split(".")[:2])
 #: Joins any padding with a maximum by itself, in its own runs too: below 0 that is another network.
-WRONG = pytest.mark.xfail(ORT < (1, 24), reason="ONNX Runtime 1.23, the last for Python 3.10, joins it wrongly itself")
+WRONG = pytest.mark.xfail(RELEASE < (1, 24), reason="ONNX Runtime 1.23, the last for Python 3.10, joins it wrongly itself")
 
 
 @pytest.mark.parametrize(("before", "left"), [("Relu", 0), pytest.param("Neg", 1, marks=WRONG)])
