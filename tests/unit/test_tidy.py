@@ -203,7 +203,7 @@ def test_only_the_padding_of_images_joins_a_pooling(tmp_path, pads, left):
 
 RELEASE = tuple(int(part) for part in ort.__version__.split(".")[:2])
 #: Joins any padding with a maximum by itself, in its own runs too: below 0 that is another network.
-WRONG = pytest.mark.xfail(RELEASE < (1, 24), reason="ONNX Runtime 1.23, the last for Python 3.10, joins it wrongly itself")
+WRONG = pytest.mark.xfail(RELEASE < (1, 24), reason="ONNX Runtime 1.23, the last for Python 3.10, does it itself")
 
 
 @pytest.mark.parametrize(("before", "left"), [("Relu", 0), pytest.param("Neg", 1, marks=WRONG)])
