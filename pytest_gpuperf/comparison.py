@@ -175,7 +175,7 @@ def run(
         if "undecided" not in decisions.values() or len(clean) == rule.max_pairs:
             break
         # Disturbed rounds have cost time; the clean ones get it once more, and no longer.
-        patience = 1 if len(clean) >= rule.min_pairs else 2
+        patience = rule.overtime if len(clean) >= rule.min_pairs else max(2.0, rule.overtime)
         if len(clean) + len(disturbed) >= rule.min_pairs and clock() - started >= rule.budget_s * patience:
             break
     # A machine that is never quiet still gets its numbers shown, with every round in them and no decision on them.

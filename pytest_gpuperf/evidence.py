@@ -57,6 +57,7 @@ class Rule:
         min_pairs: rounds before the first look; always run, whatever the time.
         max_pairs: rounds after which it stays undecided.
         budget_s: time after which no further round begins.
+        overtime: how many times that long an undecided comparison may last; decided ones never need it.
         round_s: length of a round; it has at least one block pair.
         block_s: length of a block; it has at least one call.
         max_calls: calls in a block at most.
@@ -71,6 +72,7 @@ class Rule:
     min_pairs: int = 3
     max_pairs: int = 12
     budget_s: float = 10.0
+    overtime: float = 1.0
     round_s: float = 0.5
     block_s: float = 0.02
     max_calls: int = 1000

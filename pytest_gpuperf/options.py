@@ -65,7 +65,11 @@ BATCHES = Option[tuple[int, ...]](
     "batches", parsers.batches, (), "run only these batch sizes (default: those of the profile)", "N,N,…"
 )
 TIME_BUDGET = Option[float | None](
-    "time-budget", parsers.seconds, None, "measuring seconds per case (default: the profile's)", "SECONDS"
+    "time-budget",
+    parsers.seconds,
+    None,
+    "measuring seconds per case; an undecided comparison may last three times that (default: the profile's)",
+    "SECONDS",
 )
 OFF = Option("off", parsers.flag, False, "run each case once, measure and judge nothing", None)
 UPDATE = Option(

@@ -44,6 +44,8 @@ SETTLE_S = 60.0
 #: Shares of a case's seconds. A comparison ends as soon as the evidence allows, so most cases stay far below its share;
 #: latencies with nothing to compare them to, and throughput, take theirs.
 COMPARISON_SHARE, LATENCY_SHARE, THROUGHPUT_SHARE = 0.83, 0.1, 0.07
+#: On a busy machine calls of a second vary by half, and a handful of them show nothing: better late than undecided.
+OVERTIME = 3.0
 #: Rounds within one pair of processes are short and many: what they say of the pair grows with their number. As many
 #: may be repeated, so that time decides: a neighbour's burst lasts for seconds.
 ROUND_S, MAX_ROUNDS, MAX_REPEATS = 0.25, 32, 32
@@ -175,6 +177,7 @@ class Rig:
         rule = Rule(
             margin_pct=margin_pct,
             budget_s=self.budget_s * (COMPARISON_SHARE if entry else LATENCY_SHARE + THROUGHPUT_SHARE),
+            overtime=OVERTIME if entry else 1.0,
             round_s=ROUND_S,
             max_pairs=MAX_ROUNDS,
             max_repeats=MAX_REPEATS,

@@ -336,3 +336,14 @@ def test_enough_clean_rounds_end_with_the_budget_although_others_were_disturbed(
     assert comparison.decision == "undecided"
     assert (opened, comparison.pairs) == (4, 3)
     assert comparison.disturbances[0] == "1 disturbed round"
+
+
+@pytest.mark.parametrize(("overtime", "opened"), [(1.0, 4), (2.0, 8), (9.0, 12)])
+def test_an_undecided_comparison_gets_overtime_up_to_the_planned_rounds(overtime, opened):
+    rule = Rule(margin_pct=3.0, min_pairs=3, max_pairs=12, budget_s=2.0, round_s=0.5, overtime=overtime)
+    assert processes([1.0, 1.06] * 8, rule=rule)[1] == opened
+
+
+def test_a_decided_comparison_needs_no_overtime():
+    rule = Rule(margin_pct=3.0, budget_s=0.1, overtime=9.0)
+    assert processes(spread(1.0, 0.001), rule=rule)[1] == rule.min_pairs

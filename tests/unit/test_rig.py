@@ -80,4 +80,4 @@ def test_a_comparison_has_as_many_looks_as_fit_into_its_share(pair_s, rounds):
 
 def test_without_a_baseline_all_rounds_go_into_the_estimate():
     rule = rig().rule(None, Differences(), pair_s=0.001)
-    assert (rule.min_pairs, rule.max_pairs, rule.budget_s) == (10, 10, pytest.approx(2.55))
+    assert (rule.min_pairs, rule.max_pairs, rule.budget_s, rule.overtime) == (10, 10, pytest.approx(2.55), 1.0)
