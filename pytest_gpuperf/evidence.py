@@ -92,7 +92,7 @@ class Rule:
         Args:
             pair_s: seconds of one call of each side together; a round has at least that.
         """
-        rounds = int(self.budget_s / max(self.round_s, pair_s))
+        rounds = int(self.budget_s * self.overtime / max(self.round_s, pair_s))
         return replace(self, max_pairs=min(self.max_pairs, max(self.min_pairs + 1, rounds)))
 
     def shared_by(self, cases: int) -> Rule:

@@ -62,7 +62,7 @@ def new(machine: Machine, name: str) -> str:
     """Return a profile file for this machine; peaks are left for a person to fill in from the data sheet."""
     if not machine.gpus:
         rules = ['device = "cpu"']
-        tolerances = ["default = 15.0", "speed_ratio = 35.0"]
+        tolerances = ["default = 15.0", "speed_ratio = 50.0"]
     else:
         names = sorted({gpu.name for gpu in machine.gpus})
         sizes = [gpu.memory_mib / 1024 for gpu in machine.gpus if gpu.memory_mib]

@@ -60,7 +60,7 @@ def test_slow_drift_over_accepted_runs_is_told_although_each_step_passed(reposit
     path = history.path(folder, "cpu", "suite")
     path.unlink(missing_ok=True)
     now = history.of_entry(FAST, entry)
-    for step in range(6):  # 10 % each, which the profile's 35 % let pass
+    for step in range(6):  # 10 % each, which the profile's 50 % let pass
         figures = {"speed_ratio": now.figures["speed_ratio"] * 1.1 ** (6 - step)}
         history.append(path, history.Accepted(case=FAST, date=f"2026-0{step + 1}-01", commit="c",
                                               conditions=now.conditions, figures=figures))  # fmt: skip

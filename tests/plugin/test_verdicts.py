@@ -60,7 +60,7 @@ def test_failure_text_is_short_and_says_all(repository):
     joined = "\n".join(text)
     assert "was 2" in joined  # the baseline's ratio, about 2 x
     assert "95 % CI" in joined
-    assert "limit 35 %" in joined
+    assert "limit 50 %" in joined
     assert "--gpu-update=changed -k 'test_engine[fast]'" in joined
     assert "gpuperf review" in joined
     assert "site-packages" not in joined

@@ -296,6 +296,7 @@ def test_error_rates_hold_under_a_look_after_every_pair(direction):
 )
 def test_slow_calls_get_as_many_looks_as_fit_into_the_time(pair_s: float, rounds: int):
     assert Rule(budget_s=10.0, round_s=0.5, min_pairs=3, max_pairs=12).fitted(pair_s).max_pairs == rounds
+    assert Rule(budget_s=5.0, overtime=2.0, round_s=0.5, min_pairs=3, max_pairs=12).fitted(pair_s).max_pairs == rounds
 
 
 def test_seconds_are_those_since_the_start_whatever_the_clock_shows():

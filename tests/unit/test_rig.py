@@ -71,8 +71,8 @@ def test_a_process_that_found_everything_is_kept():
     assert first is second
 
 
-@pytest.mark.parametrize(("pair_s", "rounds"), [(0.001, 32), (1.0, 12), (60.0, 4)])
-def test_a_comparison_has_as_many_looks_as_fit_into_its_share(pair_s, rounds):
+@pytest.mark.parametrize(("pair_s", "rounds"), [(0.001, 32), (2.0, 18), (60.0, 4)])
+def test_a_comparison_has_as_many_looks_as_fit_into_its_share_and_overtime(pair_s, rounds):
     rule = rig().rule(ENTRY, Differences(), pair_s=pair_s)
     assert (rule.min_pairs, rule.max_pairs, rule.budget_s, rule.round_s) == (3, rounds, pytest.approx(12.45), ROUND_S)
     assert rounds <= MAX_ROUNDS
