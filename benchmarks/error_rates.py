@@ -1,6 +1,6 @@
 """How often verdicts are wrong on this machine, beside what other tools say to the very same processes.
 
-    python benchmarks/error_rates.py measure --sessions 80 [--out benchmarks/data/error_rates.jsonl] [--neighbour]
+    python benchmarks/error_rates.py measure --sessions 80 [--effects 0 3 10] [--neighbour] [--out FILE]
     python benchmarks/error_rates.py report  [--out …]
 
 A session runs every workload once with each effect (0, +3, +10 %), in random order; each is one comparison by fresh
@@ -50,7 +50,7 @@ def measure(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("GPUPERF_WORKLOADS", str(arguments.cache / "workloads"))
     for session in range(arguments.sessions):
         rng = Random(f"{arguments.seed} {session}")
-        todo = [(name, effect) for name in arguments.workloads for effect in EFFECTS]
+        todo = [(name, effect) for name in arguments.workloads for effect in arguments.effects]
         rng.shuffle(todo)
         for name, effect in todo:
             if (session, name, effect) in done:
@@ -196,7 +196,8 @@ def main() -> None:
     parser.add_argument("what", choices=("measure", "report"))
     parser.add_argument("--sessions", type=int, default=80)
     parser.add_argument("--workloads", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--out", type=Path, default=HERE / "data" / "error_rates.jsonl")
+    parser.add_argument("--effects", nargs="+", type=float, default=EFFECTS, help="percent")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "raw" / "error_rates.jsonl")
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/pytest-gpuperf/benchmarks").expanduser())
     parser.add_argument("--neighbour", action="store_true")
     parser.add_argument("--seed", type=int, default=2026)

@@ -75,13 +75,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     os.environ["GPUPERF_MATMUL"] = "cpu" if options.cores else "gpu"
-    devices = scaling.cores(options.cores) if options.cores else scaling.gpus(hardware.probe().gpus)
+    devices = scaling.cores()[: options.cores] if options.cores else scaling.gpus(hardware.probe().gpus)
     model = Model(name="matmul", source="none", inputs="fakes/inputs.py:numbers", root=str(HERE.parent / "tests"))
     engine = EngineSpec(kind="scaling:Matmul", model=model, precision="fp32")
     batches = BatchSpec(inputs=model.inputs, batch=32, samples=128, root=model.root)
-    with tempfile.TemporaryDirectory() as folder:
-        budget = ScalingBudget(rounds=options.rounds)
-        found = scaling.measure(devices, engine, batches, budget, cache=Path(folder), logs=Path(folder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        scaling.crew(devices, engine, batches, cache=Path(folder), logs=Path(folder)) as crew,
+    ):
+        found = crew.measure(ScalingBudget(rounds=options.rounds))
     print("\n".join(found.lines()))
 
 

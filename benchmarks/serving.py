@@ -180,7 +180,7 @@ def _many(server: load.Server, arrays: dict, answers: dict, folder: Path, most: 
     with load.Load(server, arrays, answers, folder=folder, model="digits", in_flight=depth) as loaded:
         loaded.warm_up()
         trial = loaded.saturate()
-        print(f"  {loaded.statistics}; failed {trial.failed}")
+        print(f"  {trial.counted}; failed {trial.failed}")
         return trial
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from pytest_gpuperf.case import blame
-from pytest_gpuperf.errors import GpuPerfError
+from pytest_gpuperf import livepair, subject
 from pytest_gpuperf.records import CaseResult, Layer, Status, Verdict
 
 if TYPE_CHECKING:
@@ -23,34 +21,18 @@ _FUSED = re.compile(r" \+ |\|\|")
 
 def run(case: Case, rig: Rig) -> CaseResult:
     """Time the layers of a case and of its live reference, if the session has one; nothing is judged."""
-    started = time.monotonic()
-    layers: tuple[Layer, ...] = ()
-    reference = "none"
-    try:
-        with rig.exclusive():
-            rig.progress.start(case.id, f"timing the layers of {case.engine.kind} {case.engine.precision}")
-            worker, _ = rig.open("candidate", case.engine, case.batches)
-            measured = worker.profile(calls=CALLS)
-            rig.pool.end("candidate")
-            reference, compared = _reference(case, rig)
-        layers = pair(measured, compared)
-        outcome = Verdict(status=Status.PASSED, reason="only its layers were timed; nothing was judged")
-    except GpuPerfError as error:
-        outcome = Verdict(status=blame(error), reason=error.what, hints=tuple(str(error).splitlines()[1:]))
-    return CaseResult(
-        id=case.id,
-        suite=case.suite,
-        model=case.engine.model.name,
-        engine=case.engine.kind,
-        precision=case.engine.precision,
-        batch=case.batches.batch,
-        verdict=outcome,
-        seconds=time.monotonic() - started,
-        reference=reference,
-        path=case.path,
-        line=case.line,
-        layers=layers,
-    )
+    return subject.run(case, lambda: _timed(case, rig))
+
+
+def _timed(case: Case, rig: Rig) -> CaseResult:
+    with rig.exclusive():
+        rig.progress.start(case.id, f"timing the layers of {case.engine.kind} {case.engine.precision}")
+        worker, _ = rig.open("candidate", case.engine, case.batches)
+        measured = worker.profile(calls=CALLS)
+        rig.pool.end("candidate")
+        reference, compared = _reference(case, rig)
+    outcome = Verdict(status=Status.PASSED, reason="only its layers were timed; nothing was judged")
+    return case.result(outcome, reference=reference, layers=pair(measured, compared))
 
 
 def _reference(case: Case, rig: Rig) -> tuple[str, dict[str, float] | None]:
@@ -61,15 +43,7 @@ def _reference(case: Case, rig: Rig) -> tuple[str, dict[str, float] | None]:
     if reference.missing:
         return f"none: {reference.missing}", None
     rig.progress.turn(f"timing the layers of {reference.name}")
-    worker = rig.pool.fresh("live-reference", rig.opponent.launch)
-    worker.open(
-        reference.engine,
-        reference.batches,
-        cache=rig.cache,
-        bundle=None if rig.bundle is None else rig.bundle.folder,
-        artefact=reference.artefact,
-        progress=rig.progress.say,
-    )
+    worker, _ = livepair.open_side(rig, "live-reference", rig.opponent.launch, reference)
     layers = worker.profile(calls=CALLS)
     rig.pool.end("live-reference")
     return reference.name, layers

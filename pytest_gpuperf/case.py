@@ -8,109 +8,56 @@ from typing import TYPE_CHECKING
 
 from pytest_gpuperf import (
     accuracy,
-    baselines,
     comparison,
     conditions,
     health,
     incidents,
     livepair,
     measurement,
-    replicas,
     roofline,
-    standing,
-    stats,
-    verdict,
+    subject,
 )
-from pytest_gpuperf.errors import GpuPerfError, InfraError, OutputError
 from pytest_gpuperf.evidence import Clock
-from pytest_gpuperf.records import CaseResult, Differences, Measured, Status, Verdict
+from pytest_gpuperf.records import Differences, Measured
 from pytest_gpuperf.report.progress import Watched
 from pytest_gpuperf.rig import LATENCY_SHARE, THROUGHPUT_SHARE, expected_ratio
+from pytest_gpuperf.subject import Subject
 from pytest_gpuperf.window import allocator
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from pytest_gpuperf.health import Problem
-    from pytest_gpuperf.records import BaselineEntry, BatchSpec, Block, Budget, EngineSpec, Live
+    from pytest_gpuperf.records import BaselineEntry, Block, Budget, CaseResult, EngineSpec, Live
     from pytest_gpuperf.rig import Arrays, Rig
     from pytest_gpuperf.worker.client import Worker
 
 #: How often a case is measured where heat or another program disturbed it.
 ATTEMPTS = 2
-#: Points of a case's latency distribution in the reports.
-QUANTILES = 41
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Subject):
     """What one call of ``gpuperf.check`` asks for.
 
     Attributes:
-        id: pytest's node id, with ``#2`` and so on for further calls within one test.
-        suite: name of the baseline file.
         reference: what speed and accuracy are relative to; equal to ``engine`` for the reference's own case.
-        path, line: where the test stands, relative to rootdir, counted from 1.
-        cases: of the session, which share the error rate of live pairs.
     """
 
-    id: str
-    suite: str
-    engine: EngineSpec
-    batches: BatchSpec
     budget: Budget
     reference: EngineSpec
-    path: str = ""
-    line: int = 0
-    cases: int = 1
 
 
 def run(case: Case, rig: Rig) -> CaseResult:
     """Measure, compare, judge; what goes wrong on the way becomes a verdict too."""
-    started = time.monotonic()
-    measured, differences = None, Differences()
-    against = standing.Standing(reference="none", why="nothing was measured")
-    entry = rig.entry(case.suite, case.id)
-    try:
-        with rig.exclusive():
-            runs, problems = attempt(case, rig, entry)
-        if entry is not None:
-            differences = conditions.diff(runs[-1].conditions, entry.conditions)
-            if runs[-1].live is not None and runs[-1].live.comparisons:
-                differences = conditions.beside(differences)
-        measured = replicas.combine(runs, rig.rule(entry, differences))
-        same_machine = entry is not None and entry.machine == rig.fingerprint.machine
-        outcome = verdict.judge(
-            measured=measured,
-            budget=case.budget,
-            entry=entry,
-            differences=differences,
-            tolerance=conditions.widen(rig.profile.tolerance, differences),
-            same_machine=same_machine,
-        )
-        against = standing.of(
-            outcome.findings, entry, differences, same_machine=same_machine, min_processes=baselines.MIN_PROCESSES
-        )
-        outcome = roofline.overrule(under(problems, outcome), measured, case.batches.batch, rig.profile)
-    except GpuPerfError as error:
-        outcome = Verdict(status=blame(error), reason=error.what, hints=tuple(str(error).splitlines()[1:]))
-    return CaseResult(
-        id=case.id,
-        suite=case.suite,
-        model=case.engine.model.name,
-        engine=case.engine.kind,
-        precision=case.engine.precision,
-        batch=case.batches.batch,
-        verdict=outcome,
-        measured=measured,
-        seconds=time.monotonic() - started,
-        reference=f"{case.reference.kind} {case.reference.precision}",
-        differences=differences,
-        judged_against=against.reference,
-        why_not_better=against.why,
-        path=case.path,
-        line=case.line,
-    )
+    found = subject.run(case, lambda: _judged(case, rig))
+    return replace(found, reference=f"{case.reference.kind} {case.reference.precision}")
+
+
+def _judged(case: Case, rig: Rig) -> CaseResult:
+    with rig.exclusive():
+        runs, problems = attempt(case, rig, rig.entry(case.suite, case.id))
+    return roofline.overrule(subject.judged(case, rig, runs, problems, budget=case.budget), rig.profile)
 
 
 def attempt(case: Case, rig: Rig, entry: BaselineEntry | None) -> tuple[list[Measured], tuple[Problem, ...]]:
@@ -121,13 +68,13 @@ def attempt(case: Case, rig: Rig, entry: BaselineEntry | None) -> tuple[list[Mea
     """
     for _ in range(ATTEMPTS):
         problems = rig.settle()
-        check_health(problems)
+        health.refuse(problems)
         runs = [measure(case, rig, entry, replica) for replica in range(rig.processes)]
         found = incidents.watch(runs[-1].telemetry, where=rig.gpu_uuid or "host")
         notes = tuple(f"{problem.cause}; {problem.next_step}" for problem in found if problem.status is None)
         runs[-1] = replace(runs[-1], notes=(*runs[-1].notes, *notes), live=_live(case, rig, entry, runs[-1]))
         problems += found
-        check_health(problems)
+        health.refuse(problems)
         if health.worst(problems) is None:
             break
     return runs, problems
@@ -167,7 +114,7 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None, replica: int = 0)
         expected, between = expected_ratio(entry)
         differences = conditions.diff(circumstances, entry.conditions) if entry else Differences()
         judged = entry if rig.opponent is None else None  # beside a live pair the ratio is an estimate only
-        rule = replace(rig.rule(judged, differences, pair_s=pair_s), clock=clock)
+        rule = replace(rig.rule(judged, differences, cases=case.cases, pair_s=pair_s), clock=clock)
         compared, blocks, _ = comparison.compare(
             timed, Watched(reference, rig.progress), rule=rule, rng=rig.rng, expected=expected, between=between
         )
@@ -183,7 +130,7 @@ def measure(case: Case, rig: Rig, entry: BaselineEntry | None, replica: int = 0)
         comparison=compared,
         conditions=circumstances,
         telemetry=window | allocator(volleys),
-        distribution=_distribution(blocks, clock),
+        distribution=measurement.distribution(_latencies_ms(blocks, clock)),
         timeline=rig.sampler.timeline(started_ns, ended_ns),
         notes=info.notes,
     )
@@ -200,36 +147,8 @@ def _live(case: Case, rig: Rig, entry: BaselineEntry | None, measured: Measured)
     return livepair.measure(candidate, rig, entry, cases=case.cases)
 
 
-def _distribution(blocks: Sequence[Block], clock: Clock) -> tuple[float, ...]:
-    """Return the latencies' quantiles in ms, to draw."""
-    values = [ns / 1e6 for block in blocks for ns in (block.device_ns if clock == "device" else block.host_ns)]
-    return tuple(float(f"{value:.5g}") for value in stats.quantiles(values, QUANTILES))
-
-
-def check_health(problems: Collection[Problem]) -> None:
-    """Refuse a machine on which no number would mean anything.
-
-    Raises:
-        InfraError: the worst problem, with its cause and the next step.
-    """
-    worst = health.worst(problems)
-    if worst is not None and worst.status is Status.INFRA:
-        raise InfraError(f"{worst.where}: {worst.cause}", got=worst.code, hint=worst.next_step)
-
-
-def under(problems: Collection[Problem], outcome: Verdict) -> Verdict:
-    """Return the verdict that stands under the machine's problems: speed is judged on a fit machine only."""
-    worst = health.worst(problems)
-    if worst is None or outcome.status in (Status.INACCURATE, Status.CONFIG):
-        return outcome
-    return replace(outcome, status=Status.INCONCLUSIVE, reason=str(worst))
-
-
-def blame(error: GpuPerfError) -> Status:
-    """Return whose fault it is that a case could not be measured."""
-    if isinstance(error, InfraError):
-        return Status.INFRA
-    return Status.INACCURATE if isinstance(error, OutputError) else Status.CONFIG
+def _latencies_ms(blocks: Sequence[Block], clock: Clock) -> list[float]:
+    return [ns / 1e6 for block in blocks for ns in (block.device_ns if clock == "device" else block.host_ns)]
 
 
 def run_once(case: Case, rig: Rig) -> None:

@@ -21,6 +21,8 @@ Decision = Literal["regressed", "within", "undecided"]
 #: pairs of eight small workloads on a shared 2-core virtual machine gave 0.6 … 2.0 %; the floor is the upper end.
 FLOOR_PCT = 2.0
 
+#: Chance that a suite of unchanged programs is called regressed anywhere; each case has its share, 0.5 % at most.
+SUITE_ALPHA = 0.05
 
 #: Logarithm of the largest ratio that is reported; two rounds that differ wildly have no finite bound worth printing.
 _LARGEST = math.log(1e6)
@@ -94,6 +96,10 @@ class Rule:
         """
         rounds = int(self.budget_s * self.overtime / max(self.round_s, pair_s))
         return replace(self, max_pairs=min(self.max_pairs, max(self.min_pairs + 1, rounds)))
+
+    def within_suite(self, cases: int) -> Rule:
+        """Return the rule for one of ``cases`` whose joint chance of a false alarm is :data:`SUITE_ALPHA` at most."""
+        return replace(self, alpha=min(self.alpha, SUITE_ALPHA / max(1, cases)))
 
     def shared_by(self, cases: int) -> Rule:
         """Return the rule for one of ``cases`` whose joint chance of a false alarm is to stay at ``alpha``.

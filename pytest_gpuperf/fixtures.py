@@ -1,4 +1,4 @@
-"""What a test author uses: six fixtures, and nothing to know of what happens behind them.
+"""What a test author uses: fixtures, and nothing to know of what happens behind them.
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_resnet50(engine, batched_inputs, gpuperf, batch):
@@ -8,17 +8,18 @@ def test_resnet50(engine, batched_inputs, gpuperf, batch):
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.records import BatchSpec, Budget, EngineSpec, Model
+from pytest_gpuperf.reference import default as default_reference
 
 if TYPE_CHECKING:
     from pytest_gpuperf.hardware import Machine
     from pytest_gpuperf.profiles import ServerProfile
+    from pytest_gpuperf.scaling import ScalingBudget
     from pytest_gpuperf.serving import Batching, ServingBudget
     from pytest_gpuperf.session import Session
 
@@ -94,21 +95,28 @@ class GpuPerf:
             reference: what speed and accuracy are relative to; default: the same model in FP32, see docs.
         """
         __tracebackhide__ = True
-        failure = self._session.check(
-            self._item,
-            self.next_id(),
-            engine=engine,
-            batches=inputs,
-            budget=budget or Budget(),
-            against=reference,
-        )
-        if failure is not None:
-            pytest.fail(failure, pytrace=False)
+        from pytest_gpuperf.case import Case
 
-    def next_id(self) -> str:
-        """Return the id of the test's next case."""
+        this = Case(
+            **self.asked(engine, inputs),
+            budget=budget or Budget(),
+            reference=reference or default_reference(engine.model, max_batch=engine.max_batch),
+        )
+        _fail(self._session.check(self._item, this))
+
+    def asked(self, engine: EngineSpec, inputs: BatchSpec) -> dict[str, Any]:
+        """Return what every ``check`` of a test asks for: the fields of a ``Subject``, with the test's next id."""
         self._cases += 1
-        return self._item.nodeid + (f"#{self._cases}" if self._cases > 1 else "")
+        path, line, _ = self._item.location
+        return {
+            "id": self._item.nodeid + (f"#{self._cases}" if self._cases > 1 else ""),
+            "suite": self._item.path.stem.removeprefix("test_"),
+            "engine": engine,
+            "batches": inputs,
+            "path": path,
+            "line": (line or 0) + 1,
+            "cases": self._session.cases,
+        }
 
 
 class Serving:
@@ -134,23 +142,46 @@ class Serving:
         from pytest_gpuperf.service import Service
         from pytest_gpuperf.serving import Batching
 
-        path, line, _ = self._item.location
-        settings = self._session.settings
         this = Service(
-            id=self._gpuperf.next_id(),
-            suite=self._item.path.stem.removeprefix("test_"),
-            engine=engine,
-            batches=inputs,
+            **self._gpuperf.asked(engine, inputs),
             budget=budget,
             batching=batching or Batching(max_batch=engine.max_batch),
-            log=settings.out / "logs" / os.environ.get("PYTEST_XDIST_WORKER", "") / "triton.log",
-            url=settings.serving_url,
-            path=path,
-            line=(line or 0) + 1,
+            log=self._session.settings.logs / "triton.log",
+            url=self._session.settings.serving_url,
         )
-        failure = self._session.serve(self._item, this)
-        if failure is not None:
-            pytest.fail(failure, pytrace=False)
+        _fail(self._session.serve(self._item, this))
+
+
+class Scaling:
+    """The fixture ``scaling``: run an engine on every device of the host, judge what they lose, fail the test."""
+
+    def __init__(self, session: Session, item: pytest.Item, gpuperf: GpuPerf) -> None:
+        self._session = session
+        self._item = item
+        self._gpuperf = gpuperf
+
+    def check(self, engine: EngineSpec, inputs: BatchSpec, budget: ScalingBudget | None = None) -> None:
+        """Measure ``engine`` on each device alone and on all together, and fail the test unless its verdict is green.
+
+        Skips the test on a machine with one device.
+
+        Args:
+            engine: from the fixtures ``engine`` or ``trt_engine``.
+            inputs: from the fixture ``batched_inputs``; every device gets all of it.
+            budget: the efficiency to keep, and how it is measured.
+        """
+        __tracebackhide__ = True
+        from pytest_gpuperf.host import Host
+        from pytest_gpuperf.scaling import ScalingBudget
+
+        budget = budget or ScalingBudget()
+        devices = self._session.devices(budget)
+        if len(devices) < 2:  # noqa: PLR2004 - one device scales with nobody
+            pytest.skip(f"scaling needs two devices, and there is {', '.join(each.name for each in devices) or 'none'}")
+        this = Host(
+            **self._gpuperf.asked(engine, inputs), budget=budget, devices=devices, logs=self._session.settings.logs
+        )
+        _fail(self._session.scale(self._item, this))
 
 
 @pytest.fixture
@@ -163,6 +194,12 @@ def gpuperf(request: pytest.FixtureRequest) -> GpuPerf:
 def serving(request: pytest.FixtureRequest, gpuperf: GpuPerf) -> Serving:
     """Measure and judge a served model: ``serving.check(engine, inputs, ServingBudget(p99_ms=20, rate=100))``."""
     return Serving(_session(request), request.node, gpuperf)
+
+
+@pytest.fixture
+def scaling(request: pytest.FixtureRequest, gpuperf: GpuPerf) -> Scaling:
+    """Measure and judge an engine on all devices of the host: ``scaling.check(engine, inputs, ScalingBudget())``."""
+    return Scaling(_session(request), request.node, gpuperf)
 
 
 @pytest.fixture(scope="session")
@@ -225,6 +262,12 @@ def batched_inputs(request: pytest.FixtureRequest) -> BatchFactory:
         )
 
     return make
+
+
+def _fail(failure: str | None) -> None:
+    __tracebackhide__ = True
+    if failure is not None:
+        pytest.fail(failure, pytrace=False)
 
 
 def _session(request: pytest.FixtureRequest) -> Session:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_gpuperf import nvml
+from pytest_gpuperf.errors import InfraError
 from pytest_gpuperf.profiles import ServerProfile
 from pytest_gpuperf.records import Status
 from pytest_gpuperf.records.machine import Gpu, Machine
@@ -85,14 +86,14 @@ Gate = Callable[[Gpu], Iterator[tuple[Status | None, str, str, str]]]
 
 
 def check(
-    machine: Machine, profile: ServerProfile, *, on: int | None = None, own: Collection[int] = ()
+    machine: Machine, profile: ServerProfile, *, on: Collection[int] | None = None, own: Collection[int] = ()
 ) -> tuple[Problem, ...]:
     """Return what is wrong with the machine before (or between) measurements, worst first.
 
     Args:
         machine: as just probed.
         profile: only a GPU profile makes GPU states matter.
-        on: index of the GPU that cases run on; what is wrong with the others is only noted. ``None`` = all of them.
+        on: indices of the GPUs that cases run on; what is wrong with the others is only noted. ``None`` = all of them.
         own: pids of this session's own workers, which are no foreign processes.
     """
     if not profile.is_gpu:
@@ -105,7 +106,7 @@ def check(
         return (problem,)
     found = [
         Problem(
-            status=status if on in (None, gpu.index) else None,
+            status=status if on is None or gpu.index in on else None,
             code=code,
             cause=cause,
             next_step=next_step,
@@ -137,6 +138,17 @@ def worst(problems: Collection[Problem]) -> Problem | None:
     """Return the problem that decides the verdict; ``None`` when all are notes."""
     deciding = [problem for problem in problems if problem.status is not None]
     return min(deciding, key=badness, default=None)
+
+
+def refuse(problems: Collection[Problem]) -> None:
+    """Refuse a machine on which no number would mean anything.
+
+    Raises:
+        InfraError: the worst problem, with its cause and the next step.
+    """
+    found = worst(problems)
+    if found is not None and found.status is Status.INFRA:
+        raise InfraError(f"{found.where}: {found.cause}", got=found.code, hint=found.next_step)
 
 
 def throttle_names(mask: int) -> tuple[str, ...]:

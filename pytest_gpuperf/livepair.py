@@ -41,8 +41,6 @@ from pytest_gpuperf.worker.pool import Launch
 P99, THROUGHPUT = "latency_p99_ms", "throughput_sps"
 #: Slowdown that is still none, in percent. A server profile names others as ``live_latency_p50_ms`` and so on.
 MARGINS_PCT = {MEDIAN: 3.0, P99: 10.0, THROUGHPUT: 5.0}
-#: Chance that a suite of unchanged programs is called regressed anywhere; each case has its share, 0.5 % at most.
-SUITE_ALPHA = 0.05
 #: Fewest calls of a side within a round that a 99th percentile is taken from: it has 95 % bounds then.
 TAIL_CALLS = 368
 #: Opening a pair takes seconds, so its round may take one.
@@ -85,8 +83,7 @@ class Contest:
 
     def evidences(self) -> dict[str, Evidence]:
         """Return what decides, by figure: Holm's first step over the suite's cases and a case's figures."""
-        each = replace(self.rule, alpha=min(self.rule.alpha, SUITE_ALPHA / max(1, self.cases)))
-        shared = each.shared_by(len(self.margins_pct))
+        shared = self.rule.within_suite(self.cases).shared_by(len(self.margins_pct))
         return {
             name: Evidence(replace(shared, margin_pct=margin), 1.0, None, "process pair")
             for name, margin in self.margins_pct.items()
@@ -176,7 +173,7 @@ def _rehearse(candidate: Candidate, reference: Reference, rig: Rig, cases: int) 
     assert rig.opponent is not None
     for _ in range(2):  # whatever was made is found the second time
         started = time.monotonic()
-        worker, info = _open(rig, "live-reference", rig.opponent.launch, reference)
+        worker, info = open_side(rig, "live-reference", rig.opponent.launch, reference)
         if not worker.has_built:
             break
     _check_same_work(candidate, reference, info, worker.inputs_digest)
@@ -236,7 +233,7 @@ def _pair(candidate: Candidate, reference: Reference, rig: Rig) -> Iterator[tupl
     own = Reference(name="candidate", engine=candidate.engine, batches=candidate.batches)
     sides = [("live-candidate", None, own), ("live-reference", rig.opponent.launch, reference)]
     try:
-        opened = {side[0]: _open(rig, *side)[0] for side in (sides if rig.rng.random() < 0.5 else sides[::-1])}  # noqa: PLR2004 - a fair coin
+        opened = {side[0]: open_side(rig, *side)[0] for side in (sides if rig.rng.random() < 0.5 else sides[::-1])}  # noqa: PLR2004 - a fair coin
         processes = [
             _Process(Watched(opened[role], rig.progress), opened[role].warm_up(max_s=rig.budget_s))
             for role, _, _ in sides
@@ -247,7 +244,8 @@ def _pair(candidate: Candidate, reference: Reference, rig: Rig) -> Iterator[tupl
             rig.pool.end(role)
 
 
-def _open(rig: Rig, role: str, launch: Launch | None, side: Reference) -> tuple[Worker, EngineInfo]:
+def open_side(rig: Rig, role: str, launch: Launch | None, side: Reference) -> tuple[Worker, EngineInfo]:
+    """Open one side in a fresh process of that role."""
     worker = rig.pool.fresh(role, launch)
     folder = None if rig.bundle is None else rig.bundle.folder
     return worker, worker.open(

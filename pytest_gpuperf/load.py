@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,14 @@ def read(root: Path = Path("/")) -> Reading:
     )
 
 
+def busy_ns(cores: Collection[int], root: Path = Path("/")) -> int | None:
+    """Return the CPU time since boot that these processors spent on anything, whoever asked for it, or had stolen."""
+    wanted = {f"cpu{core}" for core in cores}
+    lines = [line for line in _text(root / "proc/stat").splitlines() if line.partition(" ")[0] in wanted]
+    spent = [busy + (stolen or 0) for busy, stolen in map(_cpu_ns, lines) if busy is not None]
+    return sum(spent) if len(spent) == len(wanted) else None
+
+
 def disturbances(before: Reading, after: Reading, measured_ns: int, limits: Limits) -> tuple[str, ...]:
     """Name what disturbed the time between two readings.
 
@@ -109,9 +117,9 @@ def _text(path: Path) -> str:
 
 
 def _cpu_ns(stat: str) -> tuple[int | None, int | None]:
-    """Return busy and stolen time from the first line of ``/proc/stat``; see proc_stat(5) for the columns."""
+    """Return busy and stolen time from a line of ``/proc/stat``; see proc_stat(5) for the columns."""
     fields = stat.partition("\n")[0].split()
-    if len(fields) < 9 or fields[0] != "cpu":  # noqa: PLR2004 - up to and with the column ``steal``
+    if len(fields) < 9 or not fields[0].startswith("cpu"):  # noqa: PLR2004 - up to and with the column ``steal``
         return None, None
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[1:9])
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")

@@ -20,6 +20,8 @@ Clock = Literal["host", "device"]
 
 PERCENTILES = {"latency_p50_ms": 0.50, "latency_p90_ms": 0.90, "latency_p99_ms": 0.99}
 CONFIDENCE = 0.95
+#: Points of a latency distribution in the reports.
+QUANTILES = 41
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,11 @@ def latency(blocks: Sequence[Block], clock: Clock) -> dict[str, Metric]:
             value = stats.percentile(values, q)
             metrics[name] = Metric(value=value, unit="ms", lower=lower, upper=upper, n=len(values), higher="worse")
     return metrics
+
+
+def distribution(latencies_ms: Sequence[float]) -> tuple[float, ...]:
+    """Return the latencies' quantiles at equally spaced ranks, to draw."""
+    return tuple(float(f"{value:.5g}") for value in stats.quantiles(latencies_ms, QUANTILES))
 
 
 def throughput(volleys: Sequence[Volley]) -> Metric:

@@ -181,6 +181,11 @@ class Settings:
     source: dict[str, str]
 
     @property
+    def logs(self) -> Path:
+        """Folder of the logs of this process's children."""
+        return self.out / "logs" / os.environ.get("PYTEST_XDIST_WORKER", "")
+
+    @property
     def is_active(self) -> bool:
         """Whether gpuperf tests run at all in this session."""
         return self.profile is not None or self.off

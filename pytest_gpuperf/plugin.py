@@ -20,6 +20,7 @@ from pytest_gpuperf.fixtures import (  # noqa: F401 - pytest finds fixtures as a
     engine,
     gpu,
     gpuperf,
+    scaling,
     server_profile,
     serving,
     trt_engine,
@@ -60,8 +61,15 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
             return None
         from pytest_gpuperf.fleet import run
 
-        invocation = config.invocation_params
-        return run.run(settings, arguments=[str(arg) for arg in invocation.args], invocation=invocation.dir, say=print)
+        given = config.invocation_params
+        xml = getattr(config.option, "xmlpath", None)
+        return run.run(
+            settings,
+            arguments=[str(arg) for arg in given.args],
+            invocation=given.dir,
+            junit=given.dir / xml if xml else None,
+            say=print,
+        )
     except GpuPerfError as error:
         raise pytest.UsageError(f"gpuperf: {error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,9 +45,9 @@ SETTLE_S = 60.0
 COMPARISON_SHARE, LATENCY_SHARE, THROUGHPUT_SHARE = 0.83, 0.1, 0.07
 #: On a busy machine calls of a second vary by half, and a handful of them show nothing: better late than undecided.
 OVERTIME = 3.0
-#: Rounds within one pair of processes are short and many: what they say of the pair grows with their number. As many
-#: may be repeated, so that time decides: a neighbour's burst lasts for seconds.
-ROUND_S, MAX_ROUNDS, MAX_REPEATS = 0.25, 32, 32
+#: Rounds within one pair of processes are short and many: what they say of the pair grows with their number.
+#: Repeats end with the time: a neighbour's burst lasts for seconds, of which a hypervisor tells nothing beforehand.
+ROUND_S, MAX_ROUNDS, MAX_REPEATS = 0.25, 32, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,7 @@ class Rig:
         gpu = hardware.measured_gpu(machine) if profile.is_gpu else None
         suites = _suites(settings.baselines / profile.name)
         return cls(
-            pool=Pool(settings.out / "logs" / os.environ.get("PYTEST_XDIST_WORKER", ""), deadline_s=settings.timeout_s),
+            pool=Pool(settings.logs, deadline_s=settings.timeout_s),
             profile=profile,
             machine=machine,
             fingerprint=hardware.fingerprint(machine, profile),
@@ -110,7 +109,7 @@ class Rig:
             processes=settings.processes,
             rng=Random(settings.seed),  # noqa: S311 - an order, not a secret
             progress=progress,
-            problems=health.check(machine, profile, on=None if gpu is None else gpu.index),
+            problems=health.check(machine, profile, on=None if gpu is None else (gpu.index,)),
             gpu=gpu,
             opponent=_opponent(settings),
         )
@@ -164,25 +163,32 @@ class Rig:
                 except ConfigError as error:
                     raise ConfigError(f"{case_id}: {error.what}", got=error.got, hint=error.hint) from error
 
-    def rule(self, entry: BaselineEntry | None, differences: Differences, *, pair_s: float = 0.0) -> Rule:
+    def rule(
+        self, entry: BaselineEntry | None, differences: Differences, *, cases: int = 1, pair_s: float = 0.0
+    ) -> Rule:
         """Return how the ratio to the reference is measured and decided.
 
         Args:
             entry: the approved baseline; without one there is nothing to decide, only an estimate to make.
             differences: between its conditions and the case's.
+            cases: of the session, which share its chance of a false alarm.
             pair_s: seconds that one call of each side takes together; slow engines get fewer looks.
         """
         tolerance = conditions.widen(self.profile.tolerance, differences)
         margin_pct = tolerance.limit_pct(figures.SPEED_RATIO)
-        rule = Rule(
-            margin_pct=margin_pct,
-            budget_s=self.budget_s * (COMPARISON_SHARE if entry else LATENCY_SHARE + THROUGHPUT_SHARE),
-            overtime=OVERTIME if entry else 1.0,
-            round_s=ROUND_S,
-            max_pairs=MAX_ROUNDS,
-            max_repeats=MAX_REPEATS,
-            limits=load.Limits.for_margin(margin_pct),
-        ).fitted(pair_s)
+        rule = (
+            Rule(
+                margin_pct=margin_pct,
+                budget_s=self.budget_s * (COMPARISON_SHARE if entry else LATENCY_SHARE + THROUGHPUT_SHARE),
+                overtime=OVERTIME if entry else 1.0,
+                round_s=ROUND_S,
+                max_pairs=MAX_ROUNDS,
+                max_repeats=MAX_REPEATS,
+                limits=load.Limits.for_margin(margin_pct),
+            )
+            .fitted(pair_s)
+            .within_suite(cases)
+        )
         return rule if entry else replace(rule, min_pairs=rule.max_pairs)
 
     @property
@@ -190,13 +196,17 @@ class Rig:
         """The GPU that cases run on, by the driver's UUID; ``None`` for a CPU profile."""
         return None if self.gpu is None else self.gpu.uuid
 
-    def settle(self) -> tuple[Problem, ...]:
-        """Return what is wrong with the machine now, after waiting for what passes: heat, another process."""
+    def settle(self, on: Collection[int] = ()) -> tuple[Problem, ...]:
+        """Return what is wrong with the machine now, after waiting for what passes: heat, another process.
+
+        Args:
+            on: indices of the GPUs that are needed; none given, the one that cases run on.
+        """
         if self.gpu is None:
             return self.problems
         deadline = float("inf")
         while True:
-            problems = health.check(hardware.probe(), self.profile, on=self.gpu.index, own=self.pool.pids)
+            problems = health.check(hardware.probe(), self.profile, on=on or (self.gpu.index,), own=self.pool.pids)
             deadline = min(deadline, time.monotonic() + SETTLE_S)  # a probe that was slow itself is no waiting
             worst = health.worst(problems)
             if worst is None or worst.status is not Status.INCONCLUSIVE or time.monotonic() > deadline:
@@ -210,9 +220,9 @@ class Rig:
         return Sampler.start(device=self.gpu_uuid)
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the device, so that no other pytest process measures on it."""
-        with lock.hold(self.gpu_uuid or "cpu", timeout_s=LOCK_TIMEOUT_S, progress=self.progress.say):
+    def exclusive(self, device: str | None = None) -> Iterator[None]:
+        """Hold a device, by default the one that cases run on, so that no other pytest process measures on it."""
+        with lock.hold(device or self.gpu_uuid or "cpu", timeout_s=LOCK_TIMEOUT_S, progress=self.progress.say):
             yield
 
     def stop(self) -> None:

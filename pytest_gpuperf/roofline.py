@@ -31,17 +31,21 @@ def peaks(profile: ServerProfile, precision: str, *, gpus: int = 1) -> Peaks | N
     return Peaks(tflops=tflops, bandwidth_gbs=bandwidth_gbs, gpus=gpus)
 
 
-def overrule(outcome: Verdict, measured: Measured, batch: int, profile: ServerProfile) -> Verdict:
-    """Return the verdict, or ``config`` where the throughput is above what the GPU can do: that was not measured."""
-    row = _row("", measured, batch, profile, measured.info.cost)
+def overrule(case: CaseResult, profile: ServerProfile) -> CaseResult:
+    """Return the case, as ``config`` where its throughput is above what the GPU can do: that was not measured."""
+    row = _of_case(case, profile, {})
     flags = [] if row is None else physics.check([row])[0]
     wrong = next((flag for flag in flags if flag.kind == "faster than the ceiling"), None)
     if wrong is None:
-        return outcome
+        return case
     finding = Finding(metric="throughput_sps", status=Status.CONFIG, measured=None, note=wrong.text)
-    return Verdict(
-        status=Status.CONFIG, reason=wrong.text, findings=(finding, *outcome.findings), hints=(_HINT, *outcome.hints)
+    outcome = Verdict(
+        status=Status.CONFIG,
+        reason=wrong.text,
+        findings=(finding, *case.verdict.findings),
+        hints=(_HINT, *case.verdict.hints),
     )
+    return replace(case, verdict=outcome)
 
 
 def examine(

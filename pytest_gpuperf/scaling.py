@@ -10,20 +10,22 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING, Literal
 
-from pytest_gpuperf import stats
+from pytest_gpuperf import load, stats
 from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.measurement import rate
-from pytest_gpuperf.records import BatchSpec, EngineSpec, Metric, TensorSpec
+from pytest_gpuperf.records import Metric
 from pytest_gpuperf.worker.pool import Launch, Pool
 
 if TYPE_CHECKING:
+    from pytest_gpuperf.records import BatchSpec, EngineInfo, EngineSpec, Steady, TensorSpec
     from pytest_gpuperf.records.machine import Gpu
     from pytest_gpuperf.worker.client import Worker
 
@@ -45,6 +47,7 @@ class ScalingBudget:
         rounds: each measures every device alone and all together.
         round_s: seconds of each measurement.
         in_flight: calls outstanding per device.
+        devices: how many to use, the first ones; ``None`` uses all.
     """
 
     efficiency: float = 0.95
@@ -52,6 +55,11 @@ class ScalingBudget:
     rounds: int = 5
     round_s: float = 1.0
     in_flight: int = 2
+    devices: int | None = None
+
+    def seconds(self, devices: int) -> float:
+        """Return how long the rounds take."""
+        return self.rounds * (devices + 1) * self.round_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +70,21 @@ class Device:
         env: makes the worker see this device only.
         cores: the processors it may use; empty = all.
         link_bytes_s: of its PCIe link, one way; ``None`` where there is none, or it is unknown.
+        lock: which lock keeps other pytest processes off it.
+        gpu: its index, ``None`` where it is none.
     """
 
     name: str
     env: Mapping[str, str] = field(default_factory=dict)
     cores: frozenset[int] = frozenset()
     link_bytes_s: float | None = None
+    lock: str = "cpu"
+    gpu: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Samples per second of each device, alone and together, and how busy the allowed processors were meanwhile."""
+    """Samples per second of each device, alone and together, and how busy the processors were with all of them."""
 
     alone: tuple[float, ...]
     together: tuple[float, ...]
@@ -101,10 +113,18 @@ class Scaling:
         told = f"{len(self.shares)} devices: {self.throughput.value:.4g} samples/s together"
         told += f", efficiency {self.efficiency.value:.3f} [{low:.3f}, {high:.3f}]"
         spread = ", ".join(f"{name} {share:.2f}" for name, share in self.shares.items())
-        peer = "faster" if len(self.shares) == 2 else "median"  # noqa: PLR2004 - as in _peer
-        lines = [told, f"of the {peer} device: {spread}"]
-        lines += [f"{name} is slow: {100 * (1 - self.shares[name]):.0f} % below the {peer} one" for name in self.slow]
+        lines = [told, f"of the {self._peer} device: {spread}", *self.slow_lines()]
         return lines + ([_WHY[self.cause]] if self.cause in _WHY else [])
+
+    def slow_lines(self) -> list[str]:
+        """Return a line for each slow device."""
+        return [
+            f"{name} is slow: {100 * (1 - self.shares[name]):.0f} % below the {self._peer} one" for name in self.slow
+        ]
+
+    @property
+    def _peer(self) -> str:
+        return "faster" if len(self.shares) == 2 else "median"  # noqa: PLR2004 - as in _peer
 
 
 _WHY: dict[Cause, str] = {
@@ -117,47 +137,109 @@ _WHY: dict[Cause, str] = {
 def gpus(found: Sequence[Gpu]) -> list[Device]:
     """Return the GPUs of a host as devices."""
     return [
-        Device(name=f"gpu{gpu.index}", env={"CUDA_VISIBLE_DEVICES": gpu.uuid}, link_bytes_s=_link(gpu)) for gpu in found
+        Device(
+            name=f"gpu{gpu.index}",
+            env={"CUDA_VISIBLE_DEVICES": gpu.uuid},
+            link_bytes_s=_link(gpu),
+            lock=gpu.uuid,
+            gpu=gpu.index,
+        )
+        for gpu in found
     ]
 
 
-def cores(count: int) -> list[Device]:
-    """Return single cores as devices, for hosts without GPUs.
-
-    Raises:
-        ConfigError: the host has fewer.
-    """
-    free = sorted(os.sched_getaffinity(0))
-    if count > len(free):
-        raise ConfigError("there are too few cores", got=f"{len(free)}", expected=f"{count}, one a device")
+def cores() -> list[Device]:
+    """Return single cores as devices, for hosts without GPUs."""
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # two threads on one core only wait for each other
-    return [Device(name=f"core{core}", env=single, cores=frozenset({core})) for core in free[:count]]
+    allowed = sorted(os.sched_getaffinity(0))
+    return [Device(name=f"core{core}", env=single, cores=frozenset({core})) for core in allowed]
 
 
-def measure(
-    devices: Sequence[Device], engine: EngineSpec, batches: BatchSpec, budget: ScalingBudget, *, cache: Path, logs: Path
-) -> Scaling:
-    """Measure an engine on all devices.
+def first(devices: Sequence[Device], count: int | None) -> tuple[Device, ...]:
+    """Return the first ``count`` devices, or all.
 
     Raises:
-        ConfigError: fewer than two devices.
+        ConfigError: there are fewer.
+    """
+    if count is not None and count > len(devices):
+        names = ", ".join(device.name for device in devices)
+        raise ConfigError("there are too few devices", got=f"{len(devices)} ({names})", expected=str(count))
+    return tuple(devices[:count])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """One worker per device, with the engine open and warmed up. Made by :func:`crew`.
+
+    Attributes:
+        info: of the engine, the same on every device.
+        steady: how the least steady warm-up ended.
+        inputs_digest: of the arrays that feed them all.
+    """
+
+    devices: tuple[Device, ...]
+    workers: tuple[Worker, ...]
+    info: EngineInfo
+    steady: Steady
+    inputs_digest: str
+
+    def measure(self, budget: ScalingBudget) -> Scaling:
+        """Measure the devices alone and together.
+
+        Raises:
+            WorkerError: a worker died or hung; its log is named.
+        """
+        allowed = frozenset().union(*(device.cores for device in self.devices)) or os.sched_getaffinity(0)
+        rounds = [_round(self.workers, budget, frozenset(allowed)) for _ in range(budget.rounds)]
+        return judge(self.devices, rounds, budget, sample_bytes=sum(map(_sample_bytes, self.info.inputs)))
+
+
+@contextmanager
+def crew(
+    devices: Sequence[Device],
+    engine: EngineSpec,
+    batches: BatchSpec,
+    *,
+    cache: Path,
+    logs: Path,
+    bundle: Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[Crew]:
+    """Open an engine on every device, and end the workers afterwards.
+
+    Args:
+        devices: at least two.
+        engine: as for a single device.
+        batches: that feed every device.
+        cache: folder of converted models.
+        logs: folder of the workers' logs.
+        bundle: folder that models and inputs come from instead.
+        progress: told about long steps.
+
+    Raises:
+        ConfigError: fewer than two devices, or the engine cannot be had.
         WorkerError: a worker died or hung; its log is named.
     """
     if len(devices) < 2:  # noqa: PLR2004 - one device scales with nobody
-        raise ConfigError("scaling needs at least two devices", got=str(len(devices)))
+        raise ConfigError("scaling needs at least two devices", got=str(len(devices)), expected="2 or more")
     with Pool(logs) as pool:
-        workers, sample_bytes = [], 0.0
+        workers: list[Worker] = []
+        warm_ups: list[Steady] = []
         for device in devices:
             worker = pool.fresh(device.name, Launch(env=device.env))
             if device.cores:
                 _pin(worker.pid, device.cores)
-            info = worker.open(engine, batches, cache=cache, progress=_ignore)
-            worker.warm_up(max_s=30.0)
-            sample_bytes = float(sum(map(_bytes, info.inputs)))
+            info = worker.open(engine, batches, cache=cache, bundle=bundle, progress=progress)
+            progress(f"warming up {device.name}")
+            warm_ups.append(worker.warm_up(max_s=30.0))
             workers.append(worker)
-        allowed = frozenset().union(*(device.cores for device in devices)) or frozenset(os.sched_getaffinity(0))
-        rounds = [_round(workers, budget, len(allowed)) for _ in range(budget.rounds)]
-    return judge(devices, rounds, budget, sample_bytes=sample_bytes)
+        yield Crew(
+            devices=tuple(devices),
+            workers=tuple(workers),
+            info=info,
+            steady=min(warm_ups, key=lambda steady: steady.is_steady),
+            inputs_digest=workers[0].inputs_digest,
+        )
 
 
 def judge(devices: Sequence[Device], rounds: Sequence[Round], budget: ScalingBudget, *, sample_bytes: float) -> Scaling:
@@ -196,7 +278,7 @@ def _peer(rates: Sequence[float]) -> float:
     return max(rates) if len(rates) == 2 else stats.median(rates)  # noqa: PLR2004 - neither of two is the odd one
 
 
-def _round(workers: Sequence[Worker], budget: ScalingBudget, processors: int) -> Round:
+def _round(workers: Sequence[Worker], budget: ScalingBudget, processors: frozenset[int]) -> Round:
     def one(worker: Worker) -> float:
         return rate(worker.volley(in_flight=budget.in_flight, seconds=budget.round_s))
 
@@ -208,10 +290,11 @@ def _round(workers: Sequence[Worker], budget: ScalingBudget, processors: int) ->
         return one(worker)
 
     with ThreadPoolExecutor(len(workers)) as threads:
-        before, began = _cpu_s(workers), time.monotonic()
+        before, began_ns = load.busy_ns(processors), time.monotonic_ns()
         together = tuple(threads.map(at_once, workers))
-        share = (_cpu_s(workers) - before) / (time.monotonic() - began) / processors
-    return Round(alone=alone, together=together, cpu_share=share)
+        after, lasted_ns = load.busy_ns(processors), time.monotonic_ns() - began_ns
+    busy_ns = 0 if before is None or after is None else after - before
+    return Round(alone=alone, together=together, cpu_share=busy_ns / lasted_ns / len(processors))
 
 
 def _pin(pid: int, cores: frozenset[int]) -> None:
@@ -220,25 +303,13 @@ def _pin(pid: int, cores: frozenset[int]) -> None:
         os.sched_setaffinity(int(thread.name), cores)
 
 
-def _cpu_s(workers: Sequence[Worker]) -> float:
-    """Return the processor seconds that the workers have used (proc(5), fields 14 and 15)."""
-    ticks = 0
-    for worker in workers:
-        fields = Path(f"/proc/{worker.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _bytes(tensor: TensorSpec) -> float:
+def _sample_bytes(tensor: TensorSpec) -> float:
+    """Return the bytes of one sample; the first extent is the batch, fixed or not."""
     import numpy as np
 
-    return float(math.prod(abs(extent) for extent in tensor.shape) * np.dtype(tensor.dtype).itemsize)
+    return float(math.prod(abs(extent) for extent in tensor.shape[1:]) * np.dtype(tensor.dtype).itemsize)
 
 
 def _link(gpu: Gpu) -> float | None:
     lane = LANE_BYTES.get(gpu.pcie_gen_max or 0)
     return None if lane is None or not gpu.pcie_width else lane * gpu.pcie_width
-
-
-def _ignore(text: str) -> None:
-    """Drop a line of progress."""

@@ -10,22 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpuperf import baselines, budgets, case, conditions, inputs, replicas, standing, verdict
-from pytest_gpuperf.errors import GpuPerfError
-from pytest_gpuperf.records import (
-    Budget,
-    CaseResult,
-    Differences,
-    Finding,
-    Measured,
-    Status,
-    Verdict,
-)
+from pytest_gpuperf import budgets, conditions, health, inputs, measurement, subject
+from pytest_gpuperf.records import Finding, Measured, Status
 from pytest_gpuperf.serving import figures, search
 from pytest_gpuperf.serving.load import Load, Server, external, in_flight, supervised
+from pytest_gpuperf.subject import Subject
 
 if TYPE_CHECKING:
-    from pytest_gpuperf.records import BatchSpec, EngineInfo, EngineSpec
+    from pytest_gpuperf.records import CaseResult, EngineInfo
     from pytest_gpuperf.rig import Rig
     from pytest_gpuperf.serving.load import Samples
     from pytest_gpuperf.serving.plan import Batching, ServingBudget, Trial
@@ -33,28 +25,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """What one call of ``serving.check`` asks for.
+class Service(Subject):
+    """What one call of ``serving.check`` asks for; ``batches`` are the samples that requests are made of, one each.
 
     Attributes:
-        id: pytest's node id, with ``#2`` and so on for further calls within one test.
-        suite: name of the baseline file.
-        batches: the samples that requests are made of, one each.
         log: file of the server's output.
         url: of a server that runs already, as ``grpc://host:port``; it serves the model under the model's name.
-        path, line: where the test stands, relative to rootdir, counted from 1.
     """
 
-    id: str
-    suite: str
-    engine: EngineSpec
-    batches: BatchSpec
     budget: ServingBudget
     batching: Batching
     log: Path
     url: str | None = None
-    path: str = ""
-    line: int = 0
+
+    @property
+    def system(self) -> str:
+        """The engine's kind, served."""
+        return f"served {self.engine.kind}"
+
+    @property
+    def batch(self) -> int:
+        """Most samples that the server gathers."""
+        return self.batching.max_batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,49 +68,16 @@ class Served:
 
 def run(this: Service, rig: Rig) -> CaseResult:
     """Serve, load, judge; what goes wrong on the way becomes a verdict too."""
-    started = time.monotonic()
-    served, differences = None, Differences()
-    against = standing.Standing(reference="none", why="nothing was measured")
-    entry = rig.entry(this.suite, this.id)
-    try:
-        with rig.exclusive():
-            case.check_health(rig.settle())
-            served = measure(this, rig)
-        if entry is not None:
-            differences = conditions.diff(served.measured.conditions, entry.conditions)
-        measured = replicas.combine([served.measured], rig.rule(entry, differences))
-        served = replace(served, measured=measured)
-        same_machine = entry is not None and entry.machine == rig.fingerprint.machine
-        outcome = verdict.judge(
-            measured=measured,
-            budget=Budget(),
-            entry=entry,
-            differences=differences,
-            tolerance=conditions.widen(rig.profile.tolerance, differences),
-            same_machine=same_machine,
-            found=findings(served, this.budget),
-        )
-        against = standing.of(
-            outcome.findings, entry, differences, same_machine=same_machine, min_processes=baselines.MIN_PROCESSES
-        )
-    except GpuPerfError as error:
-        outcome = Verdict(status=case.blame(error), reason=error.what, hints=tuple(str(error).splitlines()[1:]))
-    return CaseResult(
-        id=this.id,
-        suite=this.suite,
-        model=this.engine.model.name,
-        engine=this.engine.kind,
-        precision=this.engine.precision,
-        batch=this.batching.max_batch,
-        verdict=outcome,
-        measured=None if served is None else served.measured,
-        seconds=time.monotonic() - started,
-        differences=differences,
-        judged_against=against.reference,
-        why_not_better=against.why,
-        path=this.path,
-        line=this.line,
-    )
+    return subject.run(this, lambda: _checked(this, rig))
+
+
+def _checked(this: Service, rig: Rig) -> CaseResult:
+    with rig.exclusive():
+        problems = rig.settle()
+        health.refuse(problems)
+        served = [measure(this, rig) for _ in range(rig.processes)]
+    found = [finding for each in served for finding in findings(each, this.budget)]
+    return subject.judged(this, rig, [each.measured for each in served], problems, found=found)
 
 
 def run_once(this: Service, rig: Rig) -> None:
@@ -143,7 +102,6 @@ def measure(this: Service, rig: Rig) -> Served:
         warm = load.warm_up()
         rig.progress.turn("saturating the server")
         full = load.saturate()
-        batches = load.statistics
         rig.progress.turn("searching the highest rate", expected_s=2 * rig.budget_s)
         limit_ms = this.budget.p99_ms
         highest = search.highest(
@@ -165,9 +123,9 @@ def measure(this: Service, rig: Rig) -> Served:
         accuracy=None,
         comparison=None,
         conditions=circumstances,
-        notes=() if batches is None else (f"at saturation: {batches}",),
-        telemetry={} if batches is None else batches.figures(),
-        distribution=() if judged is None else figures.distribution(judged, case.QUANTILES),
+        notes=() if full.counted is None else (f"at saturation: {full.counted}",),
+        telemetry={} if full.counted is None else full.counted.figures(),
+        distribution=() if judged is None else measurement.distribution(judged.latencies_ms),
     )
     return Served(measured=measured, judged=judged, highest=highest, trials=trials)
 
@@ -230,16 +188,12 @@ def _judged(highest: Highest, trials: tuple[Trial, ...], budget: ServingBudget) 
 def findings(served: Served, budget: ServingBudget) -> list[Finding]:
     """Judge what the budget bounds; what could not be shown either way is inconclusive, never a pass."""
     measured = served.measured.metrics
-    found = [
-        _rate(served, budget),
-        budgets.bound("error_rate", measured["error_rate"], budget.max_error_rate, is_upper=True),
-    ]
-    if budget.min_throughput_sps is not None:
-        limit = budget.min_throughput_sps
-        found.append(budgets.bound("throughput_sps", measured["throughput_sps"], limit, is_upper=False))
-    if budget.min_batching_gain is not None:
-        limit = budget.min_batching_gain
-        found.append(budgets.bound("batching_gain", measured["batching_gain"], limit, is_upper=False))
+    found = [_rate(served, budget)]
+    for figure, field in _BOUNDS.items():
+        limit = getattr(budget, field)
+        if limit is not None:
+            is_upper = field.startswith("max_")
+            found.append(budgets.bound(figure, measured.get(figure), limit, is_upper=is_upper))
     wrong = sum(trial.faults.get("wrong", 0) for trial in served.trials)
     if wrong:
         note = f"{wrong} answers are not the engine's own"
@@ -251,6 +205,13 @@ def findings(served: Served, budget: ServingBudget) -> list[Finding]:
     return found
 
 
+_BOUNDS = {
+    "error_rate": "max_error_rate",
+    "throughput_sps": "min_throughput_sps",
+    "batching_gain": "min_batching_gain",
+    "queue_ms": "max_queue_ms",
+    "mean_batch": "min_mean_batch",
+}
 _SAID = {"good": Status.PASSED, "bad": Status.OVER_BUDGET, "open": Status.INCONCLUSIVE}
 
 

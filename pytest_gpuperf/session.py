@@ -20,18 +20,17 @@ from pytest_gpuperf import (
     hardware,
     health,
     history,
+    host,
     orphans,
     profiles,
-    reference,
     roofline,
     selfcheck,
     service,
 )
 from pytest_gpuperf.approval import Plan
-from pytest_gpuperf.case import Case
 from pytest_gpuperf.errors import GpuPerfError
 from pytest_gpuperf.orphans import Orphans
-from pytest_gpuperf.records import BatchSpec, Budget, CaseResult, EngineSpec, Status
+from pytest_gpuperf.records import CaseResult, Status
 from pytest_gpuperf.report import closing, failure, formats, github, junit, results, terminal
 from pytest_gpuperf.report.journal import NAME, Journal
 from pytest_gpuperf.rig import Rig
@@ -39,9 +38,12 @@ from pytest_gpuperf.rig import Rig
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_gpuperf.case import Case
+    from pytest_gpuperf.host import Host
     from pytest_gpuperf.options import Settings
     from pytest_gpuperf.profiles import ServerProfile
     from pytest_gpuperf.report.progress import Progress
+    from pytest_gpuperf.scaling import Device, ScalingBudget
     from pytest_gpuperf.service import Service
 
 
@@ -76,7 +78,7 @@ class Session:
         self._past = history.read_all(settings.baselines / profile.name)
         self._orphans = Orphans()
         self._failed: set[str] = set()
-        self._cases = 0
+        self.cases = 1
         self._started, self._began_s = datetime.now(timezone.utc), time.monotonic()
         self._journal = Journal(settings.out / NAME, self._document([], is_complete=False))
 
@@ -131,7 +133,7 @@ class Session:
         Raises:
             ConfigError: the artefact that a baseline names cannot be had. Workers of xdist leave that to each case.
         """
-        self._cases = len(ids)
+        self.cases = max(1, len(ids))
         if not self._is_worker and not self.settings.off:
             self._rig.check_references(ids)
 
@@ -142,35 +144,26 @@ class Session:
         wanted = self.settings.batches
         return batch in self.profile.batches_for(model) and (not wanted or batch in wanted)
 
-    def check(
-        self,
-        item: pytest.Item,
-        id_: str,
-        *,
-        engine: EngineSpec,
-        batches: BatchSpec,
-        budget: Budget,
-        against: EngineSpec | None,
-    ) -> str | None:
+    def devices(self, budget: ScalingBudget) -> tuple[Device, ...]:
+        """Return the devices that a host's case would run on.
+
+        Raises:
+            ConfigError: the budget names more than there are.
+        """
+        return host.devices(self._rig, budget)
+
+    def check(self, item: pytest.Item, this: Case) -> str | None:
         """Run one case; return the text that fails its test, or ``None``. The result waits for :meth:`attach`."""
-        path, line, _ = item.location
-        this = Case(
-            id=id_,
-            suite=item.path.stem.removeprefix("test_"),
-            engine=engine,
-            batches=batches,
-            budget=budget,
-            reference=against or reference.default(engine.model, max_batch=engine.max_batch),
-            path=path,
-            line=(line or 0) + 1,
-            cases=max(1, self._cases),
-        )
         run = attribution.run if self.settings.layers else case.run
         return self.record(item, lambda: run(this, self._rig), lambda: case.run_once(this, self._rig))
 
     def serve(self, item: pytest.Item, this: Service) -> str | None:
         """Run one served model; otherwise as :meth:`check`."""
         return self.record(item, lambda: service.run(this, self._rig), lambda: service.run_once(this, self._rig))
+
+    def scale(self, item: pytest.Item, this: Host) -> str | None:
+        """Run one engine on all devices of the host; otherwise as :meth:`check`."""
+        return self.record(item, lambda: host.run(this, self._rig), lambda: host.run_once(this, self._rig))
 
     def record(self, item: pytest.Item, run: Callable[[], CaseResult], run_once: Callable[[], None]) -> str | None:
         """Run, and keep the result for the report; return the text that fails the test, or ``None``."""

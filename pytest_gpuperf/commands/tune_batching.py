@@ -97,7 +97,6 @@ def run(args: argparse.Namespace) -> int:
 def _measure(loaded: Load, batching: Batching, *, limit_ms: float, seconds: float) -> Outcome:
     loaded.warm_up()
     full = loaded.saturate()
-    counted = loaded.statistics
     highest = search.highest(
         lambda rate: loaded.poisson(rate, limit_ms=limit_ms),
         limit_ms=limit_ms,
@@ -110,7 +109,7 @@ def _measure(loaded: Load, batching: Batching, *, limit_ms: float, seconds: floa
         highest=highest,
         points=tuning.points(highest, runs),
         throughput_sps=full.sps,
-        mean_batch=0.0 if counted is None else counted.mean_batch,
+        mean_batch=0.0 if full.counted is None else full.counted.mean_batch,
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpuperf import approval, profiles, session
+from pytest_gpuperf import approval, files, profiles, session
 from pytest_gpuperf.errors import ConfigError, InfraError
 from pytest_gpuperf.fleet import connection, schedule
 from pytest_gpuperf.fleet.schedule import LostError, Run
@@ -48,8 +48,22 @@ class Remote:
             self._ray.kill(self._actor)
 
 
-def run(settings: Settings, *, arguments: Sequence[str], invocation: Path, say: Callable[[str], None]) -> int:
+def run(
+    settings: Settings,
+    *,
+    arguments: Sequence[str],
+    invocation: Path,
+    say: Callable[[str], None],
+    junit: Path | None = None,
+) -> int:
     """Run all profiles at once, report them together, and return the exit status.
+
+    Args:
+        settings: of this session.
+        arguments: pytest's, for the servers too.
+        invocation: folder that pytest was started in, within the root.
+        say: prints a line.
+        junit: where the JUnit file of all profiles goes; the servers write none.
 
     Raises:
         ConfigError: no profile, an unknown one, or a cluster that must not be used.
@@ -76,6 +90,7 @@ def run(settings: Settings, *, arguments: Sequence[str], invocation: Path, say: 
             def launch(done: Sequence[str]) -> Remote:
                 mine = [*arguments, *(f"--deselect={test}" for test in done)]
                 mine += ["--gpu-fleet=none", f"--gpu-profile={names[name]}", "--gpu-report="]
+                mine += ["--junitxml="] if junit else []
                 return _place(ray, name, mine, folder)
 
             return schedule.run(name, settings.out / name, launch, say=say)
@@ -84,10 +99,10 @@ def run(settings: Settings, *, arguments: Sequence[str], invocation: Path, say: 
             runs = list(pool.map(one, names))
     finally:
         ray.shutdown()
-    return report(runs, settings, say=say)
+    return report(runs, settings, say=say, junit=junit)
 
 
-def report(runs: Sequence[Run], settings: Settings, *, say: Callable[[str], None]) -> int:
+def report(runs: Sequence[Run], settings: Settings, *, say: Callable[[str], None], junit: Path | None = None) -> int:
     """Write every profile's results and the reports of all; tell each profile's verdict; return the worst status."""
     written = [run.write() for run in runs]
     harmless = session.actions(settings, is_ci=approval.ci_variable(os.environ) is not None)
@@ -102,6 +117,9 @@ def report(runs: Sequence[Run], settings: Settings, *, say: Callable[[str], None
         say(f"{run.profile}: {_verdict(run)} ({len(found.cases)} cases, {settings.out / run.profile / 'results.json'})")
     for path in formats.write(settings.out, formats.render(settings.report, written)):
         say(f"report: {path}")
+    if junit is not None:
+        (text,) = formats.render(("junit",), written).values()
+        files.write_bytes(junit, text.encode("utf-8", "backslashreplace"))
     statuses = [1 if run.status is None else run.status for run in runs]
     failed = [case for found in written for case in found.cases if case.verdict.status is Status.INFRA]
     if settings.infra_exit and failed and all(run.status in (0, None) for run in runs):

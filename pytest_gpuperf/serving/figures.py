@@ -43,6 +43,10 @@ def metrics(
             higher="better",
         ),
     }
+    if full.counted is not None:
+        found["mean_batch"] = Metric(value=full.counted.mean_batch, unit="samples", higher="better")
+    if judged is not None and judged.counted is not None:
+        found["queue_ms"] = Metric(value=judged.counted.queue_ms, unit="ms", n=judged.counted.requests)
     if gain is not None:
         found["batching_gain"] = Metric(value=gain, unit="x", higher="better")
     for name, q in (("latency_p50_ms", 0.5), ("latency_p99_ms", 0.99)):
@@ -51,8 +55,3 @@ def metrics(
             value = stats.percentile(judged.latencies_ms, q)
             found[name] = Metric(value=value, unit="ms", lower=bounds[0], upper=bounds[1], n=len(judged.latencies_ms))
     return found
-
-
-def distribution(trial: Trial, count: int) -> tuple[float, ...]:
-    """Return the latencies' quantiles in ms, to draw."""
-    return tuple(float(f"{ms:.5g}") for ms in stats.quantiles(trial.latencies_ms, count))

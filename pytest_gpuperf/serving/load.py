@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +11,6 @@ from pytest_gpuperf.errors import ConfigError, EngineError
 from pytest_gpuperf.serving import repository, search, statistics, traffic
 from pytest_gpuperf.serving.kserve import Client
 from pytest_gpuperf.serving.plan import Batching, Target, Traffic, Trial
-from pytest_gpuperf.serving.statistics import Statistics
 from pytest_gpuperf.serving.triton import Triton
 
 if TYPE_CHECKING:
@@ -110,7 +110,6 @@ class Load:
 
     Attributes:
         trials: all runs but the warm-up, in order.
-        statistics: the server's counters over the last run; ``None`` where it shows none.
         server: name and version.
     """
 
@@ -129,7 +128,6 @@ class Load:
         self._expected_qps = GUESS_QPS
         self._runs = 0
         self.trials: list[Trial] = []
-        self.statistics: Statistics | None = None
         self.server = self._client.server()
 
     def __enter__(self) -> Load:
@@ -201,10 +199,9 @@ class Load:
         finally:
             self._server.check()
         after = self._client.statistics(self._model)
-        self.statistics = None if before is None or after is None else statistics.between(before, after)
         if not trial.latencies_ms:
             raise ConfigError("no request was answered", got=", ".join(trial.problems) or str(trial.faults))
-        return trial
+        return trial if before is None or after is None else replace(trial, counted=statistics.between(before, after))
 
     def _offline(self, seconds: float) -> Trial:
         plan = Traffic(scenario="offline", rate_qps=self._expected_qps, seconds=seconds, in_flight=self._in_flight)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pytest_gpuperf.serving.statistics import Statistics
+
 Scenario = Literal["single_stream", "multi_stream", "server", "offline"]
 
 
@@ -37,12 +39,16 @@ class Batching:
 class ServingBudget:
     """Bounds of a served model; ``None`` means unbounded.
 
+    Queue times and batch sizes are the server's own counters, so a server that shows none leaves their bounds open.
+
     Attributes:
         p99_ms: what 99 % of the requests must be answered within, milliseconds from their scheduled arrival.
         rate: requests per second that the server must bear with ``p99_ms``, one sample each.
         max_error_rate: share of requests that may fail, answer wrongly or get lost.
         min_throughput_sps: samples per second at saturation.
         min_batching_gain: saturated throughput over the same server's without dynamic batching.
+        max_queue_ms: mean time of a request in the server's queue at the rate that is judged.
+        min_mean_batch: samples per execution at saturation.
     """
 
     p99_ms: float
@@ -50,6 +56,8 @@ class ServingBudget:
     max_error_rate: float = 0.0
     min_throughput_sps: float | None = None
     min_batching_gain: float | None = None
+    max_queue_ms: float | None = None
+    min_mean_batch: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +108,7 @@ class Trial:
         faults: word → number of requests: ``lost``, ``wrong``, or what the server said.
         is_valid: LoadGen's own verdict.
         problems: what speaks against the run in its detail log; a run with problems says nothing about the server.
+        counted: by the server meanwhile; ``None`` where it shows nothing.
     """
 
     traffic: Traffic
@@ -110,6 +119,7 @@ class Trial:
     faults: dict[str, int] = field(default_factory=dict)
     is_valid: bool = False
     problems: tuple[str, ...] = ()
+    counted: Statistics | None = None
 
     @property
     def sps(self) -> float:

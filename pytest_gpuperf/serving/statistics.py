@@ -32,9 +32,9 @@ class Statistics:
         return sum(size * count for size, count in self.batches.items()) / executions if executions else 0.0
 
     def figures(self) -> dict[str, float | None]:
-        """Return the counters by name, for the results file."""
+        """Return the counters of a run at saturation by name, for the results file."""
         sizes = {f"batches_of_{size}": float(count) for size, count in sorted(self.batches.items())}
-        return {"queue_ms": self.queue_ms, "compute_ms": self.compute_ms, "mean_batch": self.mean_batch, **sizes}
+        return {"saturated_queue_ms": self.queue_ms, "saturated_compute_ms": self.compute_ms, **sizes}
 
     def __str__(self) -> str:
         samples = sum(size * count for size, count in self.batches.items()) or 1

@@ -346,10 +346,10 @@ def test_row37_a_card_of_another_kind_comes_first(fake_nvml):
 def test_another_gpu_than_the_measured_one_blocks_nothing(fake_nvml):
     fake_nvml.write("1.ecc_uncorrected = 1", "1.processes = 4711:-")
     machine = hardware.probe()
-    problems = health.check(machine, profiles.load("a40"), on=0)
+    problems = health.check(machine, profiles.load("a40"), on=[0])
     assert {problem.status for problem in problems} == {NOTE}
     assert health.worst(problems) is None
-    assert health.worst(health.check(machine, profiles.load("a40"), on=1)).status == INFRA
+    assert health.worst(health.check(machine, profiles.load("a40"), on=[1])).status == INFRA
 
 
 # --- while a case runs ----------------------------------------------------------------------------------------------

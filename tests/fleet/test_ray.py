@@ -131,3 +131,25 @@ def test_each_profile_runs_on_its_server_and_a_lost_server_is_made_good(cluster,
     report = (suite / ".gpuperf" / "report.md").read_text()
     assert "steady" in report
     assert "mortal" in report
+
+
+@pytest.mark.parametrize(("token", "is_let_in"), [("right", True), ("wrong", False)])
+def test_a_cluster_that_wants_a_token_lets_only_its_holder_in(monkeypatch, tmp_path, request, token, is_let_in):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "right" * 8)
+    cluster = request.getfixturevalue("cluster")
+    (tmp_path / "steady.toml").write_text(PROFILE.format(name="steady"))
+    (tmp_path / "test_suite.py").write_text("def test_nothing(): pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    offer(cluster, "steady")
+    address = f"ray://{cluster.address.partition(':')[0]}:{cluster.client}"
+    command = [sys.executable, "-m", "pytest", f"--gpu-fleet={address}", "--gpu-profile=steady.toml"]
+    environment = {**os.environ, "RAY_AUTH_TOKEN": token * 8}
+
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    said = done.stdout + done.stderr
+    assert (done.returncode == 0) is is_let_in, said
+    assert ("the Ray cluster does not answer" in said) is not is_let_in, said

@@ -75,8 +75,9 @@ def test_what_failed_before_its_server_was_lost_is_not_forgotten(tmp_path, befor
     first = Scripted(news(lines(tmp_path / "1", "t.py::a", status=before), current="t.py::b"))
     done, _, _ = run(tmp_path, first, Scripted(news(lines(tmp_path / "2", "t.py::b"), status=0)))
     settings = SimpleNamespace(policy=policy, out=tmp_path, report=(), infra_exit=0)
-    said = []
-    assert report([done], settings, say=said.append) == status
+    said, junit = [], tmp_path / "junit.xml"
+    assert report([done], settings, say=said.append, junit=junit) == status
+    assert junit.read_text().count("<testcase") == 2
     assert f"a40: {'failed' if status else 'passed'} (2 cases" in said[-1]
 
 

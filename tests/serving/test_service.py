@@ -11,6 +11,7 @@ from pytest_gpuperf.records import Artefact, EngineInfo, Measured, Status, Stead
 from pytest_gpuperf.serving import ServingBudget, figures, search
 from pytest_gpuperf.serving.plan import Traffic, Trial
 from pytest_gpuperf.serving.search import Highest
+from pytest_gpuperf.serving.statistics import Statistics
 
 INFO = EngineInfo(
     kind="fake",
@@ -36,8 +37,8 @@ def trial(late=0, n=1000, *, rate=100.0, scenario="server", **fields):
     )
 
 
-def served(judged=None, others=(), gain=None):
-    full = trial(scenario="offline", rate=500.0)
+def served(judged=None, others=(), gain=None, counted=None):
+    full = trial(scenario="offline", rate=500.0, counted=counted)
     answer = "open" if judged is None else search.answer(judged, 10)
     highest = Highest(
         good=judged.traffic.rate_qps if answer == "good" else 0.0,
@@ -90,6 +91,21 @@ def test_throughput_and_gain_have_floors():
     assert statuses(served(trial(), gain=2.0), budget)["batching_gain"] is Status.PASSED
     assert statuses(served(trial(), gain=1.2), budget)["batching_gain"] is Status.OVER_BUDGET
     assert statuses(served(trial(), gain=2.0), budget)["throughput_sps"] is Status.PASSED
+
+
+def test_queue_and_batches_have_bounds_where_the_server_counts():
+    counted = Statistics(batches={1: 10, 8: 30}, requests=250, queue_ms=4.0, compute_ms=1.0)
+    budget = replace(BUDGET, max_queue_ms=5, min_mean_batch=6)
+    telling = served(trial(counted=counted), counted=counted)
+
+    assert telling.measured.metrics["queue_ms"].value == 4.0
+    assert telling.measured.metrics["mean_batch"].value == 6.25
+    assert statuses(telling, budget)["queue_ms"] is Status.PASSED
+    assert statuses(telling, budget)["mean_batch"] is Status.PASSED
+    assert statuses(telling, replace(budget, max_queue_ms=3))["queue_ms"] is Status.OVER_BUDGET
+    assert statuses(telling, replace(budget, min_mean_batch=7))["mean_batch"] is Status.OVER_BUDGET
+    silent = statuses(served(trial()), budget)
+    assert (silent["queue_ms"], silent["mean_batch"]) == (Status.INCONCLUSIVE, Status.INCONCLUSIVE)
 
 
 def test_figures_carry_their_bounds():

@@ -348,3 +348,8 @@ def test_an_undecided_comparison_gets_overtime_up_to_the_planned_rounds(overtime
 def test_a_decided_comparison_needs_no_overtime():
     rule = Rule(margin_pct=3.0, budget_s=0.1, overtime=9.0)
     assert processes(spread(1.0, 0.001), rule=rule)[1] == rule.min_pairs
+
+
+@pytest.mark.parametrize(("cases", "alpha"), [(1, 0.005), (10, 0.005), (50, 0.001)])
+def test_cases_of_a_suite_share_its_chance_of_a_false_alarm(cases, alpha):
+    assert Rule().within_suite(cases).alpha == pytest.approx(alpha)

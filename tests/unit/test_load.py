@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pytest_gpuperf.load import Limits, Reading, disturbances, read
+from pytest_gpuperf.load import Limits, Reading, busy_ns, disturbances, read
 
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -82,3 +82,19 @@ def test_disturbances(after, measured_ns, named):
 def test_a_wide_margin_bears_more(margin_pct: float, steal: float, foreign: float) -> None:
     limits = Limits.for_margin(margin_pct)
     assert (limits.steal, limits.foreign, limits.stalled) == (steal, foreign, 0.5)
+
+
+def test_busy_time_of_some_processors(tmp_path):
+    (tmp_path / "proc").mkdir()
+    rows = [
+        "cpu  9 9 9 9 9 9 9 9 0 0",
+        "cpu0 1 2 3 40 5 6 7 8 9 0",
+        "cpu1 10 0 0 0 0 0 0 0 0 0",
+        "cpu11 7 7 7 7 7 7 7 7 0",
+    ]
+    (tmp_path / "proc/stat").write_text("\n".join(rows))
+    tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+    assert busy_ns({0}, tmp_path) == 27 * tick_ns
+    assert busy_ns({0, 1}, tmp_path) == 37 * tick_ns
+    assert busy_ns({0, 2}, tmp_path) is None, "a processor that the kernel does not count"

@@ -81,3 +81,7 @@ def test_a_comparison_has_as_many_looks_as_fit_into_its_share_and_overtime(pair_
 def test_without_a_baseline_all_rounds_go_into_the_estimate():
     rule = rig().rule(None, Differences(), pair_s=0.001)
     assert (rule.min_pairs, rule.max_pairs, rule.budget_s, rule.overtime) == (10, 10, pytest.approx(2.55), 1.0)
+
+
+def test_a_rule_knows_how_many_cases_the_session_has():
+    assert rig().rule(ENTRY, Differences(), cases=50).alpha == pytest.approx(0.001)

@@ -88,7 +88,7 @@ def test_the_record_of_the_same_precision_comes_first():
 def test_a_server_without_peaks_has_no_physics():
     cases = [case(8, 9153.0)]
     assert roofline.examine(cases, profiles.load("cpu"), {}) == cases
-    assert roofline.overrule(PASSED, measured(1e9), 8, profiles.load("cpu")) is PASSED
+    assert roofline.overrule(case(8, 1e9), profiles.load("cpu")).verdict is PASSED
 
 
 def test_work_per_sample_is_lent_within_a_model():
@@ -118,13 +118,13 @@ def test_the_peak_is_that_of_the_arithmetic_that_is_used(mode, expected):
 
 
 def test_faster_than_the_ceiling_is_a_wrong_measurement():
-    outcome = roofline.overrule(PASSED, measured(122_660.0), 64, profiles.load("h200"))
+    outcome = roofline.overrule(case(64, 122_660.0), profiles.load("h200")).verdict
     text = (
         "the measurement is wrong: 125,000 samples/s, but 1 x 989 TFLOP/s cannot do more than 120,934 at "
         "8.18 GFLOP per sample"
     )
     assert outcome is PASSED  # within what boost clocks add
-    outcome = roofline.overrule(PASSED, measured(125_000.0), 64, profiles.load("h200"))
+    outcome = roofline.overrule(case(64, 125_000.0), profiles.load("h200")).verdict
     assert (outcome.status, outcome.reason) == (Status.CONFIG, text)
     assert outcome.findings == (Finding(metric="throughput_sps", status=Status.CONFIG, measured=None, note=text),)
     assert outcome.hints == (

@@ -9,7 +9,7 @@ from fakes import cases
 
 from pytest_gpuperf import scaling
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.records import EngineSpec
+from pytest_gpuperf.records import EngineSpec, TensorSpec
 from pytest_gpuperf.records.machine import Gpu
 from pytest_gpuperf.scaling import Device, Round, ScalingBudget
 
@@ -62,7 +62,7 @@ def test_host_and_link_are_told_apart(cpu_share, sample_bytes, cause):
 
 def test_one_device_scales_with_nobody(tmp_path):
     with pytest.raises(ConfigError, match="scaling needs at least two devices"):
-        scaling.measure(TWO[:1], cases.engine(), cases.batches(), ScalingBudget(), cache=tmp_path, logs=tmp_path)
+        measured(TWO[:1], cases.engine(), tmp_path)
 
 
 def test_gpus_are_devices_by_uuid_with_their_link():
@@ -74,7 +74,8 @@ def test_gpus_are_devices_by_uuid_with_their_link():
 
 def measured(devices, engine: EngineSpec, tmp_path):
     budget = ScalingBudget(rounds=2, round_s=0.4, in_flight=1)
-    return scaling.measure(devices, engine, cases.batches(), budget, cache=tmp_path, logs=tmp_path)
+    with scaling.crew(devices, engine, cases.batches(), cache=tmp_path, logs=tmp_path) as crew:
+        return crew.measure(budget)
 
 
 def test_planted_slow_device_is_named_by_real_workers(tmp_path):
@@ -91,4 +92,33 @@ def test_devices_fed_by_one_core_lose_to_one_another(tmp_path):
     found = measured(devices, cases.engine(latencies_ms="2"), tmp_path)
 
     assert found.efficiency.value < 0.6, "four share what each had alone"
+    assert found.cause == "host"
     assert set(found.shares) == {"card0", "card1", "card2", "card3"}
+
+
+def test_a_full_link_is_named_by_real_workers(tmp_path):
+    engine = EngineSpec(kind="fakes.scaled:Sleeping", model=cases.MODEL, precision="fp32")
+    link = tmp_path / "link"
+    link.mkdir()
+    env = {"GPUPERF_SLEEP_MS": "20", "GPUPERF_LINK": str(link)}
+    link_bytes_s = 5 * 4 * 32  # for about 17 calls a second of 4 samples of 32 bytes: fuller than any processor
+    devices = [Device(name=f"card{i}", env=env, link_bytes_s=link_bytes_s) for i in (0, 1)]
+
+    found = measured(devices, engine, tmp_path)
+
+    assert found.efficiency.value < 0.7, "a third, where both use the link all the time"
+    assert found.cause == "pcie"
+
+
+@pytest.mark.parametrize("shape", [(-1, 3, 4), (1, 3, 4), (64, 3, 4)])
+def test_bytes_are_those_of_one_sample_whatever_the_batch(shape):
+    tensor = TensorSpec(name="images", dtype="float32", shape=shape)
+
+    assert scaling._sample_bytes(tensor) == 48
+
+
+def test_there_are_no_more_devices_than_there_are():
+    with pytest.raises(ConfigError, match=r"there are too few devices\n  got:      2 \(gpu0, gpu1\)\n  expected: 3"):
+        scaling.first(TWO, 3)
+    assert scaling.first(TWO, None) == tuple(TWO)
+    assert scaling.first(TWO, 1) == (TWO[0],)
