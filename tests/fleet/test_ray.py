@@ -133,23 +133,50 @@ def test_each_profile_runs_on_its_server_and_a_lost_server_is_made_good(cluster,
     assert "mortal" in report
 
 
-@pytest.mark.parametrize(("token", "is_let_in"), [("right", True), ("wrong", False)])
-def test_a_cluster_that_wants_a_token_lets_only_its_holder_in(monkeypatch, tmp_path, request, token, is_let_in):
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "right" * 8)
-    cluster = request.getfixturevalue("cluster")
-    (tmp_path / "steady.toml").write_text(PROFILE.format(name="steady"))
-    (tmp_path / "test_suite.py").write_text("def test_nothing(): pass\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    offer(cluster, "steady")
-    address = f"ray://{cluster.address.partition(':')[0]}:{cluster.client}"
+@pytest.fixture
+def guarded(tmp_path):
+    """A cluster of one node that wants a token; yields the address, and an environment that has it."""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "right" * 8}
+    client, head = port(), port()
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={head}"]
+    command += [f"--ray-client-server-port={client}", "--include-dashboard=false", "--disable-usage-stats"]
+    command += ["--node-ip-address=127.0.0.1"]
+    command += ["--num-cpus=1", """--resources={"gpuperf:steady": 1}"""]
+    with (tmp_path / "ray.log").open("wb") as log:
+        cluster = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not is_open(client):
+            assert cluster.poll() is None, (tmp_path / "ray.log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "ray.log").read_text()
+            time.sleep(0.2)
+        yield f"ray://127.0.0.1:{client}", environment
+    finally:
+        cluster.terminate()
+        cluster.wait(timeout=60)
+
+
+def is_open(number: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", number)) == 0
+
+
+def test_a_cluster_that_wants_a_token_lets_only_its_holder_in(guarded, tmp_path):
+    address, environment = guarded
+    suite = tmp_path / "suite"
+    suite.mkdir()
+    (suite / "steady.toml").write_text(PROFILE.format(name="steady"))
+    (suite / "test_suite.py").write_text("def test_nothing(): pass\n")
+    (suite / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", f"--gpu-fleet={address}", "--gpu-profile=steady.toml"]
-    environment = {**os.environ, "RAY_AUTH_TOKEN": token * 8}
 
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    def run(token: str) -> subprocess.CompletedProcess[str]:
+        given = {**environment, "RAY_AUTH_TOKEN": token * 8}
+        return subprocess.run(command, cwd=suite, env=given, capture_output=True, text=True, timeout=180, check=False)
 
-    said = done.stdout + done.stderr
-    assert (done.returncode == 0) is is_let_in, said
-    assert ("the Ray cluster does not answer" in said) is not is_let_in, said
+    right, wrong = run("right"), run("wrong")
+
+    assert right.returncode == 0, right.stdout + right.stderr
+    assert "steady: passed (0 cases" in right.stdout
+    assert wrong.returncode == pytest.ExitCode.USAGE_ERROR, wrong.stdout + wrong.stderr
+    assert "gpuperf: the Ray cluster does not answer" in wrong.stderr
