@@ -43,8 +43,10 @@ class Remote:
         return news
 
     def stop(self) -> None:
-        """End the actor and, with it, what it runs."""
+        """End what runs there, then the actor; a lost one takes what it ran with it."""
         with suppress(Exception):  # it is gone already
+            self._ray.get(self._actor.stop.remote(), timeout=POLL_DEADLINE_S)
+        with suppress(Exception):
             self._ray.kill(self._actor)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +13,7 @@ from pytest_gpuperf.errors import ConfigError, InfraError
 from pytest_gpuperf.fleet import connection, schedule
 from pytest_gpuperf.fleet.run import report
 from pytest_gpuperf.fleet.schedule import LostError
-from pytest_gpuperf.fleet.station import News
+from pytest_gpuperf.fleet.station import News, Station
 from pytest_gpuperf.records import CaseResult, Status, Verdict
 from pytest_gpuperf.report import results
 from pytest_gpuperf.report.journal import Journal
@@ -148,3 +151,35 @@ def test_cluster_with_a_token_or_trust_or_at_home_is_used(address, environ, is_t
 )
 def test_profile_finds_its_server(offered, needs):
     assert connection.resources("a100-80gb", offered) == needs
+
+
+def test_a_station_runs_in_a_copy_and_leaves_nothing(tmp_path, monkeypatch):
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    (sent / "test_it.py").write_text("import os, time\ndef test_it():\n    time.sleep(1)\n    os.getcwd()\n")
+    (sent / "pytest.ini").write_text("[pytest]\n")
+    monkeypatch.chdir(sent)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    station = Station(["-q", "-p", "no:cacheprovider"], ".")
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(sent)  # as Ray does when a node is lost
+
+    output = b""
+    while (news := station.poll(0, len(output))).status is None:
+        output += news.output
+    output += news.output
+
+    assert news.status == 0, output.decode()
+    station.stop()
+    assert list(tmp_path.glob("gpuperf-*")) == []
+
+
+def test_a_station_that_is_stopped_ends_its_pytest(tmp_path, monkeypatch):
+    (tmp_path / "test_it.py").write_text("import time\ndef test_it(): time.sleep(60)\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    monkeypatch.chdir(tmp_path)
+    station = Station(["-q", "-p", "no:cacheprovider"], ".")
+    while not station.poll(0, 0).current:
+        time.sleep(0.05)
+    station.stop()
+    assert station.poll(0, 0).status is not None
