@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,13 +57,15 @@ def connect(address: str, *, folder: Path, is_trusted: bool) -> ModuleType:
             "--gpu-fleet needs Ray", got=str(error), hint="pip install 'pytest-gpuperf[fleet]'"
         ) from error
     check(address, version=ray.__version__, environ=os.environ, is_trusted=is_trusted)
+    environment = {"working_dir": str(folder), "excludes": list(EXCLUDES)}
+    start = partial(
+        ray.init, address=address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR
+    )
     try:
-        ray.init(
-            address=address,
-            runtime_env={"working_dir": str(folder), "excludes": list(EXCLUDES)},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            start()
+        except ConnectionAbortedError:  # the cluster answered, but its own process for this session died at its start
+            start()
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         raise InfraError(
             "the Ray cluster does not answer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import time
 from types import SimpleNamespace
@@ -139,6 +140,38 @@ def test_remote_cluster_without_a_token_is_refused(version, environ):
 )
 def test_cluster_with_a_token_or_trust_or_at_home_is_used(address, environ, is_trusted):
     connection.check(address, version="2.52.0", environ=environ, is_trusted=is_trusted)
+
+
+def scripted_ray(monkeypatch, *answers):
+    """Put a Ray in place whose ``init`` answers so, one call after the other; returns what it was asked."""
+    asked, left = [], list(answers)
+
+    def init(**arguments):
+        asked.append(arguments)
+        if answer := left.pop(0):
+            raise answer
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, __version__="2.60.0"))
+    return asked
+
+
+def test_cluster_whose_own_process_died_at_its_start_is_asked_once_more(tmp_path, monkeypatch):
+    asked = scripted_ray(monkeypatch, ConnectionAbortedError("Initialization failure from server"), None)
+
+    connection.connect("ray://localhost:10001", folder=tmp_path, is_trusted=False)
+
+    assert [each["runtime_env"]["working_dir"] for each in asked] == [str(tmp_path)] * 2
+
+
+@pytest.mark.parametrize(("answers", "times"), [([ConnectionError("no")], 1), ([ConnectionAbortedError("no")] * 2, 2)])
+def test_cluster_that_does_not_answer_is_infra(tmp_path, monkeypatch, answers, times):
+    asked = scripted_ray(monkeypatch, *answers)
+
+    with pytest.raises(InfraError, match="the Ray cluster does not answer") as refused:
+        connection.connect("ray://localhost:10001", folder=tmp_path, is_trusted=False)
+
+    assert len(asked) == times
+    assert "ray://localhost:10001: no" in str(refused.value)
 
 
 @pytest.mark.parametrize(
