@@ -5,7 +5,7 @@
 
 A session runs every workload once with each effect (0, +3, +10 %), in random order; each is one comparison by fresh
 process pairs, the code path of a live pair. One line per comparison is appended, so a run that was stopped goes on
-where it was. With ``--neighbour`` a busy process is started half-way through each comparison's budget.
+where it was. With ``--neighbour`` a busy process is started about half-way through each comparison.
 
 Other tools' rules see what they would have seen: the candidate's blocks of the first process of this session, and as
 stored baseline the reference's blocks of the first process of the session before.
@@ -31,12 +31,12 @@ from typing import Any
 from workloads import NAMES
 
 from pytest_gpuperf import comparison, selfcheck, stats
-from pytest_gpuperf.evidence import Rule
+from pytest_gpuperf.commands.selfcheck import RULE
 from pytest_gpuperf.records import Block
 
 EFFECTS = (0.0, 3.0, 10.0)
 HERE = Path(__file__).parent
-RULE = Rule(margin_pct=1.0, max_pairs=8, round_s=0.4, budget_s=10.0)
+NEIGHBOUR_AFTER_S = 1.5
 #: Block medians kept per comparison and side, nanoseconds.
 KEPT = 8
 
@@ -73,7 +73,7 @@ def _compare(name: str, effect: float, rng: Random, arguments: argparse.Namespac
             rounds.append((Recorder(candidate), Recorder(reference)))
             yield rounds[-1]
 
-    with _neighbour(RULE.budget_s / 2 if arguments.neighbour else None):
+    with _neighbour(NEIGHBOUR_AFTER_S if arguments.neighbour else None):
         compared = comparison.compare_processes(recorded, rule=RULE, rng=rng)
     return {
         **{key: _rounded(value) for key, value in asdict(selfcheck.trial(name, effect, compared.comparison)).items()},
@@ -89,9 +89,9 @@ class Recorder:
         self._sampler = sampler
         self.medians_ns: list[int] = []
 
-    def measure(self, *, seconds: float, max_calls: int) -> Block:
+    def measure(self, *, seconds: float, max_calls: int, core: int | None = None) -> Block:
         """Measure, and keep the median."""
-        block = self._sampler.measure(seconds=seconds, max_calls=max_calls)
+        block = self._sampler.measure(seconds=seconds, max_calls=max_calls, core=core)
         self.medians_ns.append(round(stats.median(block.host_ns)))
         return block
 

@@ -52,6 +52,8 @@ def _cnn(channels: int, size: int, layers: int, threads: int = 1) -> Work:
         _network(path, channels, size, layers)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # As the product's engine: else the threads of one side spin on into the other's block.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     feeds = {"x": np.random.default_rng(1).normal(size=(1, 3, size, size)).astype(np.float32)}
     return lambda: session.run(None, feeds)

@@ -16,6 +16,10 @@ looks (:func:`pytest_gpuperf.stats.spending`), so they hold however often one lo
 off is a fact about the machine and is kept: it moves the mean by d/n, but the standard error too, so that its
 t value tends to 1 however large d is. One outlying round can cost the decision, never flip it.
 
+**Cores.** A virtual core that shares a physical one with another tenant is up to 1.6 times slower for seconds, and no
+counter of the guest shows it. Left to itself, the system keeps each side on a core of its own, and the ratio is that of
+the cores. Where ``rule.cores`` names them, both blocks of a pair run on the same core, and the next pair on the next.
+
 **Disturbance.** Every round is watched by the kernel's counters. A disturbed round is repeated, at most ``max_repeats``
 times in a comparison; then the comparison ends undecided and names the cause. Rounds are set aside for what the
 counters say, never for what they measured.
@@ -27,6 +31,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import cycle
 from random import Random
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -54,8 +59,8 @@ MEDIAN = "latency_p50_ms"
 class Sampler(Protocol):
     """One process that can be told to take a block of timed calls."""
 
-    def measure(self, *, seconds: float, max_calls: int) -> Block:
-        """Time consecutive calls until ``seconds`` or ``max_calls`` are reached, at least one call."""
+    def measure(self, *, seconds: float, max_calls: int, core: int | None = None) -> Block:
+        """Time consecutive calls until ``seconds`` or ``max_calls`` are reached, at least one call; on that core."""
 
 
 Now = Callable[[], float]
@@ -191,10 +196,13 @@ def alternate(candidate: Sampler, reference: Sampler, rule: Rule, rng: Random, r
     """Alternate blocks until the round's time is up and return the median log-ratio of its block pairs."""
     sides: tuple[list[Block], list[Block]] = ([], [])
     samplers = (candidate, reference)
+    cores = cycle(rule.cores or (None,))
     before = after = read()
     while not sides[0] or after.wall_ns - before.wall_ns < rule.round_s * 1e9:
+        core = next(cores)
         for side in (0, 1) if rng.random() < 0.5 else (1, 0):  # noqa: PLR2004 - a fair coin
-            sides[side].append(samplers[side].measure(seconds=rule.block_s, max_calls=rule.max_calls))
+            block = samplers[side].measure(seconds=rule.block_s, max_calls=rule.max_calls, core=core)
+            sides[side].append(block)
         after = read()
     measured_ns = sum(block.cpu_ns for block in sides[0] + sides[1])
     return Round(

@@ -65,6 +65,7 @@ class Rule:
         max_calls: calls in a block at most.
         max_repeats: disturbed rounds that are repeated.
         clock: whose timing of the calls counts.
+        cores: processors that the block pairs run on in turn; by default, wherever the system puts each side.
         limits: what disturbs a round.
     """
 
@@ -80,6 +81,7 @@ class Rule:
     max_calls: int = 1000
     max_repeats: int = 4
     clock: Clock = "host"
+    cores: tuple[int, ...] = ()
     limits: load.Limits = field(default_factory=load.Limits)
 
     def __post_init__(self) -> None:

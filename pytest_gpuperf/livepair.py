@@ -58,7 +58,7 @@ class Side(Protocol):
     def steady(self) -> Steady:
         """How its warm-up ended."""
 
-    def measure(self, *, seconds: float, max_calls: int) -> Block:
+    def measure(self, *, seconds: float, max_calls: int, core: int | None = None) -> Block:
         """Time calls, one in flight."""
 
     def volley(self, *, in_flight: int, seconds: float) -> Volley:
@@ -192,6 +192,7 @@ def _rehearse(candidate: Candidate, reference: Reference, rig: Rig, cases: int) 
         max_pairs=MAX_PAIRS,
         max_repeats=MAX_REPEATS,
         clock=clock,
+        cores=load.cores() if candidate.info.device.partition(":")[0] == "cpu" else (),
         limits=load.Limits.for_margin(min(wanted.values())),
     ).fitted(pair_s)
     return info, Contest(rule=rule, margins_pct=wanted, in_flight=measurement.winner(volleys), cases=cases)
@@ -219,8 +220,8 @@ class _Process:
     watched: Watched
     steady: Steady
 
-    def measure(self, *, seconds: float, max_calls: int) -> Block:
-        return self.watched.measure(seconds=seconds, max_calls=max_calls)
+    def measure(self, *, seconds: float, max_calls: int, core: int | None = None) -> Block:
+        return self.watched.measure(seconds=seconds, max_calls=max_calls, core=core)
 
     def volley(self, *, in_flight: int, seconds: float) -> Volley:
         return self.watched.volley(in_flight=in_flight, seconds=seconds)

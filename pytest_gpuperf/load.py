@@ -72,6 +72,11 @@ def read(root: Path = Path("/")) -> Reading:
     )
 
 
+def cores() -> tuple[int, ...]:
+    """Return the processors that this process may run on; none where the system does not say."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
 def busy_ns(cores: Collection[int], root: Path = Path("/")) -> int | None:
     """Return the CPU time since boot that these processors spent on anything, whoever asked for it, or had stolen."""
     wanted = {f"cpu{core}" for core in cores}

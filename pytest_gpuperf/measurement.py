@@ -48,7 +48,7 @@ class Plan:
 class Sampler(Protocol):
     """What a measuring process offers, see :class:`pytest_gpuperf.worker.client.Worker`."""
 
-    def measure(self, *, seconds: float, max_calls: int) -> Block:
+    def measure(self, *, seconds: float, max_calls: int, core: int | None = None) -> Block:
         """Time calls, one in flight."""
 
     def volley(self, *, in_flight: int, seconds: float) -> Volley:

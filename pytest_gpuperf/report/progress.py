@@ -29,10 +29,10 @@ class Watched:
         self._sampler = sampler
         self._progress = progress
 
-    def measure(self, *, seconds: float, max_calls: int) -> Block:
+    def measure(self, *, seconds: float, max_calls: int, core: int | None = None) -> Block:
         """Time calls, one in flight."""
         self._progress.tick()
-        return self._sampler.measure(seconds=seconds, max_calls=max_calls)
+        return self._sampler.measure(seconds=seconds, max_calls=max_calls, core=core)
 
     def volley(self, *, in_flight: int, seconds: float) -> Volley:
         """Keep ``in_flight`` calls outstanding."""

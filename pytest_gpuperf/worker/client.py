@@ -155,9 +155,9 @@ class Worker:
         """Run until latency is steady, or for ``max_s`` seconds; the result says which."""
         return self._ask(p.WarmUp(max_s=max_s), p.WarmedUp, "warmed up", max_s + self._deadline_s).steady
 
-    def measure(self, *, seconds: float, max_calls: int) -> Block:
-        """Time calls over the rotating batches, one in flight, at least one."""
-        request = p.Measure(seconds=seconds, max_calls=max_calls)
+    def measure(self, *, seconds: float, max_calls: int, core: int | None = None) -> Block:
+        """Time calls over the rotating batches, one in flight, at least one; the calling thread stays on ``core``."""
+        request = p.Measure(seconds=seconds, max_calls=max_calls, core=core)
         return self._ask(request, p.Timed, "measured latency", seconds + self._deadline_s).block
 
     def volley(self, *, in_flight: int, seconds: float) -> Volley:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import threading
 import time
 from array import array
@@ -43,6 +44,8 @@ MAX_SPREAD_PCT = 10.0
 LONG_WINDOW = 6
 #: Standard errors that noise explains: Student's t, 95 %, for two halves of three groups each.
 NOISE = 2.8
+#: Share of a warm-up's CPU time that other threads may have had while the calling one still does all the work.
+OTHERS = 0.05
 #: How often a volley looks whether all of its lanes have completed a call: rarely, it takes time from them.
 POLL_S = 0.01
 #: Stamps that one block can hold (8 MB).
@@ -68,6 +71,7 @@ class Loop:
         self._expected: dict[int, dict[str, NDArray[np.generic]]] = {}
         self._evaluated: list[float] = []
         self._next = 0
+        self._is_alone = True
         # What is alive now stays alive: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -94,7 +98,7 @@ class Loop:
 
         There is no fixed count: lazily loaded kernels, growing allocators and rising clocks take what they take.
         """
-        started = time.monotonic()
+        started, used_ns, own_ns = time.monotonic(), time.process_time_ns(), time.thread_time_ns()
         medians: list[float] = [*self._evaluated]
         runs = 0
         while True:
@@ -104,16 +108,22 @@ class Loop:
             elapsed = time.monotonic() - started
             drift, steady = _judge(medians)
             if steady or elapsed >= max_s:
+                used_ns, own_ns = time.process_time_ns() - used_ns, time.thread_time_ns() - own_ns
+                self._is_alone = used_ns - own_ns < OTHERS * used_ns
                 return Steady(is_steady=steady, warmup_runs=runs, warmup_s=elapsed, drift_pct=drift)
 
-    def measure(self, *, seconds: float, max_calls: int) -> Block:
+    def measure(self, *, seconds: float, max_calls: int, core: int | None = None) -> Block:
         """Time calls, one in flight, until ``seconds`` have passed or ``max_calls`` were made; at least one.
+
+        With a ``core``, this thread stays on it meanwhile, unless the warm-up has shown that the engine's other threads
+        work too: they could be waiting for the very same core.
 
         Raises:
             EngineError: the outputs of the last call are not those that the same batch gave before.
         """
         info, cpu_ns = self._engine.info, time.process_time_ns()
-        block = self._time(seconds=seconds, max_calls=max_calls, device=info is not None and info.has_device_clock)
+        with _staying_on(core if self._is_alone else None):
+            block = self._time(seconds=seconds, max_calls=max_calls, device=info is not None and info.has_device_clock)
         self._check((self._next - 1) % len(self._bindings))
         return replace(block, cpu_ns=time.process_time_ns() - cpu_ns)  # all that we did is no foreign load
 
@@ -254,6 +264,20 @@ def _judge(medians: Sequence[float]) -> tuple[float, bool]:
         return drift, True
     noise = NOISE * math.sqrt((variance(early) + variance(late)) / half) / mean(early) * 100
     return drift, len(window) >= LONG_WINDOW and abs(drift) <= noise
+
+
+@contextmanager
+def _staying_on(core: int | None) -> Iterator[None]:
+    """Keep the calling thread on one processor."""
+    if core is None:
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @contextmanager

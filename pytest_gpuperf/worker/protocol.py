@@ -83,6 +83,7 @@ class Measure(Message, frozen=True):
 
     seconds: float
     max_calls: int
+    core: int | None = None
 
 
 class Saturate(Message, frozen=True):

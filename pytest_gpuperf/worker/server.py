@@ -181,7 +181,8 @@ def _asked(loop: Loop, request: p.Evaluate | p.WarmUp | p.Profile | p.Measure | 
     if isinstance(request, p.Profile):
         return p.Profiled(layers=loop.profile(calls=request.calls))
     if isinstance(request, p.Measure):
-        return p.Timed(block=loop.measure(seconds=request.seconds, max_calls=request.max_calls))
+        block = loop.measure(seconds=request.seconds, max_calls=request.max_calls, core=request.core)
+        return p.Timed(block=block)
     return p.Saturated(volley=loop.volley(in_flight=request.in_flight, seconds=request.seconds))
 
 

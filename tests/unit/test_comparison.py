@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gpuperf import stats
-from pytest_gpuperf.comparison import Between, Rule, compare, compare_processes
+from pytest_gpuperf.comparison import Between, Rule, alternate, compare, compare_processes
 from pytest_gpuperf.evidence import Evidence
 from pytest_gpuperf.load import Reading
 from pytest_gpuperf.records import Block
@@ -45,7 +45,7 @@ class Side:
         self.machine, self.call_ms, self.rng = machine, call_ms, rng
         self.noise, self.share, self.log = noise, share, log
 
-    def measure(self, *, seconds, max_calls):
+    def measure(self, *, seconds, max_calls, core=None):
         self.machine.spend(seconds, self.share)
         if self.log is not None:
             self.log.append(self)
@@ -181,9 +181,27 @@ def test_a_round_has_one_block_pair_however_slow_the_calls():
     assert len(result.candidate) == rule.min_pairs == result.comparison.pairs
 
 
+@pytest.mark.parametrize(("cores", "asked"), [((), [None] * 3), ((4, 7), [4, 7, 4])])
+def test_both_blocks_of_a_pair_run_on_the_same_core_and_the_next_on_the_next(cores, asked):
+    found = []
+
+    class Placed(Side):
+        def measure(self, *, seconds, max_calls, core=None):
+            found.append((self, core))
+            return super().measure(seconds=seconds, max_calls=max_calls)
+
+    machine = Machine()
+    sides = [Placed(machine, 2, Random(1)) for _ in range(2)]
+    rule = Rule(block_s=0.1, round_s=0.6, cores=cores)
+    alternate(*sides, rule, Random(3), machine.read)
+    for side in sides:
+        assert [core for who, core in found if who is side] == asked
+    assert [core for _, core in found] == [core for core in asked for _ in sides]
+
+
 def test_the_device_clock_is_used_when_asked_for():
     class Device(Side):
-        def measure(self, *, seconds, max_calls):
+        def measure(self, *, seconds, max_calls, core=None):
             block = super().measure(seconds=seconds, max_calls=max_calls)
             return Block(host_ns=(5,), device_ns=block.device_ns)
 
@@ -204,7 +222,7 @@ def test_one_outlying_pair_never_makes_a_regression(size, where, seed):
 
 def test_an_outlying_block_within_a_round_changes_nothing():
     class Hiccup(Side):
-        def measure(self, *, seconds, max_calls):
+        def measure(self, *, seconds, max_calls, core=None):
             block = super().measure(seconds=seconds, max_calls=max_calls)
             return block if self.rng.random() > 0.2 else Block(host_ns=tuple(9 * ns for ns in block.host_ns))
 
@@ -313,7 +331,7 @@ def test_the_blocks_of_each_side_are_its_own_and_so_is_its_load():
     machine, rng = Machine(), Random(0)
     slow, fast = Side(machine, 3, rng, noise=0), Side(machine, 2, rng, noise=0)
     # The candidate alone keeps the CPUs busy: what it uses is no foreign load.
-    fast.measure = lambda *, seconds, max_calls: machine.spend(seconds, -1) or Block(host_ns=(2_000_000,))
+    fast.measure = lambda *, seconds, max_calls, core: machine.spend(seconds, -1) or Block(host_ns=(2_000_000,))
     result = compare(slow, fast, rule=RULE, rng=rng, read=machine.read, clock=machine.clock)
     assert {ns for block in result.candidate for ns in block.host_ns} == {3_000_000}
     assert {ns for block in result.reference for ns in block.host_ns} == {2_000_000}

@@ -37,7 +37,7 @@ class Side:
         self.offset = 1 + rng.gauss(0, noise)
         self.steady = Steady(is_steady=is_steady, warmup_runs=9, warmup_s=1.0, drift_pct=0.5 if is_steady else 12.0)
 
-    def measure(self, *, seconds, max_calls):
+    def measure(self, *, seconds, max_calls, core=None):
         self.machine.now_s += seconds
         self.machine.busy_s += seconds * (1 + self.machine.foreign)
         ms = self.ms * self.offset

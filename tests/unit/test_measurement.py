@@ -27,7 +27,7 @@ class Script:
     def clock(self) -> float:
         return self.now
 
-    def measure(self, *, seconds: float, max_calls: int) -> Block:
+    def measure(self, *, seconds: float, max_calls: int, core: int | None = None) -> Block:
         self.asked.append((seconds, max_calls))
         calls = max(1, min(max_calls, int(seconds / self.call_s)))
         self.now += calls * self.call_s

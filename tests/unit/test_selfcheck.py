@@ -21,7 +21,7 @@ class Scripted:
     def __init__(self, call_ms, rng, now):
         self.call_ms, self.rng, self.now = call_ms, rng, now
 
-    def measure(self, *, seconds, max_calls):
+    def measure(self, *, seconds, max_calls, core=None):
         self.now[0] += round(seconds * 1e9)
         return Block(host_ns=(round(1e6 * self.call_ms * (1 + self.rng.gauss(0, 0.002))),))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -67,6 +68,48 @@ def test_a_block_knows_when_it_was_and_what_it_cost() -> None:
         assert block.ended_ns - block.started_ns >= sum(block.host_ns) >= 5 * 2_000_000
         assert block.cpu_ns > 0
         assert block.device_ns == ()
+
+
+@pytest.mark.parametrize("core", [None, *sorted(os.sched_getaffinity(0))[:2]])
+def test_a_block_stays_on_its_core_and_no_longer(core: int | None) -> None:
+    allowed = os.sched_getaffinity(0)
+    with loop_of() as (loop, _):
+        seen: list[set[int]] = []
+        loop.evaluate()
+        for binding in loop._bindings:
+            binding.run = lambda: seen.append(os.sched_getaffinity(0))
+        loop.measure(seconds=60, max_calls=2, core=core)
+        assert seen == [allowed if core is None else {core}] * 2
+        assert os.sched_getaffinity(0) == allowed
+
+
+def test_an_engine_with_threads_of_its_own_is_not_kept_on_a_core() -> None:
+    allowed = os.sched_getaffinity(0)
+    with loop_of() as (loop, _):
+        seen: list[set[int]] = []
+
+        def run() -> None:
+            thread = threading.Thread(target=lambda: sum(range(100_000)))
+            thread.start()
+            thread.join()
+            seen.append(os.sched_getaffinity(0))
+
+        loop.evaluate()
+        for binding in loop._bindings:
+            binding.run = run
+        loop.warm_up(max_s=0.2)
+        loop.measure(seconds=60, max_calls=1, core=min(allowed))
+        assert seen[-1] == allowed
+
+
+def test_a_failed_call_frees_the_thread_from_its_core() -> None:
+    allowed = os.sched_getaffinity(0)
+    with loop_of() as (loop, _):
+        for binding in loop._bindings:
+            binding.run = lambda: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            loop.measure(seconds=60, max_calls=2, core=min(allowed))
+        assert os.sched_getaffinity(0) == allowed
 
 
 def test_device_times_come_with_the_calls_where_there_is_a_device_clock() -> None:

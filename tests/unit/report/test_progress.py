@@ -107,7 +107,7 @@ def test_another_phase_counts_anew_and_is_no_line_in_ci(clock, written):
 
 def test_a_watched_process_ticks_before_each_block(clock, written):
     class Process:
-        def measure(self, *, seconds, max_calls):
+        def measure(self, *, seconds, max_calls, core=None):
             clock.now_s += seconds
             return max_calls
 
