@@ -40,7 +40,14 @@ def render(
             ("server", "model", "engine", "batch", "ms", "samples/s", "what is wrong with it"), _published(published)
         ),
         "## As measured",
-        _table(("model", "engine", "precision", "batch", "ms", "samples/s", "what is wrong with it"), _measured(cases)),
+        _table(
+            (
+                *("model", "row", "batch", "clock", "transfers", "median ms", "samples/s"),
+                *("GPU in use", "relative RMSE", "top-1 agreement", "what is wrong with it"),
+            ),
+            _measured(cases),
+        ),
+        "Rows of different clocks or transfers are not each other's ratio. A median without enough calls is left out.",
         "## Where the time of a call goes",
         _table(
             ("model", "row", "batch", "call ms", "kernels ms", "copies ms", "host ms", "kernels", "bound by"),
@@ -76,20 +83,40 @@ def _measured(cases: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for case in cases:
         metrics = case.get("metrics") or {}
-        if "latency_p50_ms" not in metrics or "throughput_sps" not in metrics:
+        if "throughput_sps" not in metrics:
             continue
-        wrong = "; ".join((case.get("physics") or {}).get("flags", ()))
-        latency, throughput = metrics["latency_p50_ms"]["value"], metrics["throughput_sps"]["value"]
-        head = (case["model"], case["engine"], case["precision"], str(case["batch"]))
-        lines.append((*head, f"{latency:.4g}", f"{throughput:,.0f}", wrong))
+        info, accuracy = case.get("info") or {}, case.get("accuracy") or {}
+        mode = info.get("mode") or {}
+        latency = (metrics.get("latency_p50_ms") or {}).get("value")
+        use = (case.get("telemetry") or {}).get("gpu_utilisation_pct")
+        rmse, agreement = accuracy.get("rel_rmse"), accuracy.get("top1_agreement")
+        lines.append(
+            (
+                case["model"],
+                _row(case["engine"], case["precision"], mode),
+                str(case["batch"]),
+                "device" if info.get("has_device_clock") else "host",
+                mode.get("transfers", ""),
+                "" if latency is None else f"{latency:.4g}",
+                f"{metrics['throughput_sps']['value']:,.0f}",
+                "" if use is None else f"{use:.0f} %",
+                "" if rmse is None else f"{rmse:.1e}",
+                "" if agreement is None else f"{100 * agreement:.1f} %",
+                "; ".join((case.get("physics") or {}).get("flags", ())),
+            )
+        )
     return lines
+
+
+def _row(engine: str, precision: str, mode: Mapping[str, str]) -> str:
+    return f"{engine} {precision}" + (" XLA" if mode.get("xla") == "on" else "")
 
 
 def _splits(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
             row["model"],
-            f"{row['kind']} {row['precision']}" + (" XLA" if row["mode"].get("xla") == "on" else ""),
+            _row(row["kind"], row["precision"], row["mode"]),
             str(row["batch"]),
             f"{row['host_ms']:.2f}",
             f"{row['kernel_ms']:.2f}",

@@ -41,15 +41,34 @@ def test_published_rows_stand_with_what_is_wrong_with_them() -> None:
     assert "9.9" not in page
 
 
+def measured(**more: Any) -> dict[str, Any]:
+    case: dict[str, Any] = {"model": "resnet50", "engine": "tftrt", "precision": "fp16", "batch": 8}
+    case["metrics"] = {"latency_p50_ms": {"value": 5.151}, "throughput_sps": {"value": 1553.4}}
+    return {**case, **more}
+
+
 def test_measured_rows_come_from_results_and_keep_their_flags() -> None:
-    case = {
-        "model": "resnet50", "engine": "tftrt", "precision": "fp16", "batch": 8,
-        "metrics": {"latency_p50_ms": {"value": 5.151}, "throughput_sps": {"value": 1553.4}},
-        "physics": {"flags": ["no batching"]},
-    }  # fmt: skip
-    page = article.render({}, [case, {**case, "batch": 9, "metrics": {}}], [])
-    assert "| resnet50 | tftrt | fp16 | 8 | 5.151 | 1,553 | no batching |" in page
+    case = measured(
+        physics={"flags": ["no batching"]},
+        info={"has_device_clock": False, "mode": {"transfers": "in, out"}},
+        telemetry={"gpu_utilisation_pct": 48.2},
+        accuracy={"rel_rmse": 0.00031, "top1_agreement": 0.995},
+    )
+    page = article.render({}, [case, measured(batch=9, metrics={})], [])
+    row = "| resnet50 | tftrt fp16 | 8 | host | in, out | 5.151 | 1,553 | 48 % | 3.1e-04 | 99.5 % | no batching |"
+    assert row in page
     assert "| 9 |" not in page
+
+
+def test_a_measured_row_says_what_made_it() -> None:
+    on_device = measured(precision="fp32", info={"has_device_clock": True, "mode": {"xla": "on", "transfers": "none"}})
+    page = article.render({}, [on_device], [])
+    assert "| resnet50 | tftrt fp32 XLA | 8 | device | none | 5.151 |" in page
+
+
+def test_a_median_that_its_calls_do_not_support_stays_empty() -> None:
+    page = article.render({}, [measured(metrics={"throughput_sps": {"value": 1172.0}})], [])
+    assert "| resnet50 | tftrt fp16 | 8 | host |  |  | 1,172 |  |  |  |  |" in page
 
 
 def test_a_page_without_results_says_so() -> None:
