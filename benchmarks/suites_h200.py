@@ -96,7 +96,7 @@ def specs(arguments: argparse.Namespace) -> list[Any]:
         f"--gpu-out={arguments.work}/specs",
     ]
     chosen = ["-k", arguments.keyword] if arguments.keyword else []
-    status = pytest.main([*files, *options, *chosen, f"--gpu-bundle={arguments.bundle}", *_plugin()])
+    status = pytest.main([*files, *options, *chosen, f"--gpu-bundle={arguments.bundle}", *plugin()])
     if status != 0 or not found:
         sys.exit(f"the suites cannot be collected: status {status}")
     return found
@@ -246,7 +246,7 @@ def _session(
     gpu = here[list(GROUPS).index(group) % len(here)]
     out = arguments.work / name
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *_plugin(), *files, *options]
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *plugin(), *files, *options]
     command += [f"--gpu-profile={arguments.profile}", f"--gpu-bundle={bundle or arguments.bundle}", f"--gpu-out={out}"]
     command += [f"--gpu-cache={arguments.work}/cache", f"--gpu-time-budget={arguments.seconds}"]
     command += [f"--junitxml={out}/junit.xml", *(["-k", arguments.keyword] if arguments.keyword else [])]
@@ -338,7 +338,7 @@ def _table(name: str, cases: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _plugin() -> list[str]:
+def plugin() -> list[str]:
     from importlib.metadata import entry_points
 
     is_installed = any(entry.name == "gpuperf" for entry in entry_points(group="pytest11"))

@@ -1,13 +1,13 @@
 """TensorFlow, TF-TRT and native TensorRT on one GPU server in one run, through the product's suites.
 
-    python benchmarks/tensorflow_h200.py native  --bundle BUNDLE --work WORK &   # engines; before TensorFlow is there
-    python benchmarks/tensorflow_h200.py models  --bundle BUNDLE --work WORK     # SavedModels
-    python benchmarks/tensorflow_h200.py tftrt   --bundle BUNDLE --work WORK &   # TF-TRT's engines
-    python benchmarks/tensorflow_h200.py measure --bundle BUNDLE --work WORK --out $OUT --limit-s 560
+    python benchmarks/tensorflow_h200.py drive --bundle BUNDLE --work WORK --tf-python TFPYTHON &
+    python benchmarks/tensorflow_h200.py watch --bundle BUNDLE --work WORK --out $OUT --limit-s 560
 
-``native`` builds the native engines and ``tftrt`` converts, several at a time, each in a child; both may run while
-files still arrive. ``measure`` runs the suites, then TensorFlow's profiler over each of its rows, and brings back
-results, pending baselines and logs as it goes. With a second GPU, BERT and all TF-TRT builds are there.
+``drive`` may start before all files are there: it holds a list of jobs, the most important first, and runs each once
+what it needs exists: native engines, SavedModels, TF-TRT's engines (several at a time, on the last GPU), the suites'
+sessions, TensorFlow's profiler over the same rows, and smaller checks. Whatever is measured has its GPU alone. A job
+that fails costs only what needs it. ``watch`` brings back what there is every 20 seconds and runs nothing; it may be
+called again. TFPYTHON has TensorFlow, the Python that drives does not need it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import signal
-import subprocess
+import re
 import sys
 import tarfile
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,273 +28,281 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import suites_h200  # noqa: E402 - the benchmark that this one extends
+from jobs import Board, Job  # noqa: E402
 
 BATCHES = (1, 8, 16, 32, 64)
-LIMIT_S = 420
-VISION, LANGUAGE = "suites/vision/test_resnet50", "suites/language/test_bert_base"
-#: What is measured, in this order: TensorFlow and native engines are ready first.
-TESTS = {
-    "resnet50": [
-        *(f"{VISION}_tensorflow.py::test_tensorflow_{row}" for row in ("fp32", "xla", "mixed_float16", "tf32")),
-        *(f"{VISION}_tensorrt.py::test_tensorrt_{row}" for row in ("fp32", "fp16", "int8")),
-        *(f"{VISION}_tensorflow.py::test_tftrt_{row}" for row in ("fp16", "int8")),
-    ],
-    "bert_base": [
-        *(f"{LANGUAGE}_tensorflow.py::test_tensorflow_{row}" for row in ("fp32", "xla", "mixed_float16", "tf32")),
-        f"{LANGUAGE}_tensorrt.py::test_tensorrt_fp16",
-        f"{LANGUAGE}_tensorflow.py::test_tftrt_fp16",
-    ],
-}
+#: What is built and measured first, and what comes when that is done.
+FIRST, REST = (8, 64), (1, 16, 32)
+BUILD_LIMIT_S, SESSION_LIMIT_S, STEP_LIMIT_S = 420, 420, 150
+#: Suffixes of what comes back.
+KEPT = (".json", ".jsonl", ".log", ".txt")
+VISION, LANGUAGE = "resnet50", "bert_base"
+FILES = {VISION: "suites/vision/test_resnet50", LANGUAGE: "suites/language/test_bert_base"}
+#: Rows of TensorFlow in the order in which they are measured; TF32 is a process's, so it comes last.
+ROWS = ("tensorflow_fp32", "tensorflow_mixed_float16", "tensorflow_xla", "tensorflow_tf32")
+#: Rows that are measured in five processes when all others are done.
+FIVE = ("tensorflow_fp32", "tftrt_fp16", "tensorflow_mixed_float16", "tftrt_int8", "tensorflow_tf32")
 
 
 def main() -> None:
     arguments = _arguments()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    steps = {"native": native, "models": models, "tftrt": tftrt, "measure": measure, "trace": trace}
-    {**steps, "one": one}[arguments.step](arguments)
+    {"drive": drive, "watch": watch}[arguments.step](arguments)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("native", "models", "tftrt", "measure", "trace", "one"))
+    parser.add_argument("step", choices=("drive", "watch"))
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", ".")))
-    parser.add_argument("--limit-s", type=float, default=560)
+    parser.add_argument("--tf-python", default=sys.executable, help="has TensorFlow; may arrive later")
+    parser.add_argument("--limit-s", type=float, default=560, help="of drive, or of one watch")
     parser.add_argument("--profile", default="h200")
     parser.add_argument("--seconds", type=float, default=2.0, help="--gpu-time-budget")
-    parser.add_argument("--at-once", type=int, default=5, help="builds at once on a GPU")
-    parser.add_argument("--model", default="resnet50", help="whose engines are built, or traced")
-    parser.add_argument("--spec", help=argparse.SUPPRESS)
+    parser.add_argument("--at-once", type=int, default=3, help="builds at once on a GPU")
+    parser.add_argument("--extra", type=Path, help="JSON: further jobs, [name, host or tf, arguments, needs, limit_s]")
     return parser.parse_args()
 
 
-# --- building ---------------------------------------------------------------------------------------------------------
+def drive(arguments: argparse.Namespace) -> None:
+    """Put the list together and run it."""
+    board = Board(arguments.work, suites_h200.gpus(), limit_s=arguments.limit_s, at_once=arguments.at_once)
+    plan = Plan(arguments, board, cases(arguments))
+    board.jobs = plan.jobs()
+    board.run()
+    (arguments.work / "done").touch()
 
 
-def specs(arguments: argparse.Namespace, kind: str) -> list[Any]:
-    """Return the engines of one kind that the tests ask for."""
-    suites_h200.GROUPS = {name: tuple(tests) for name, tests in TESTS.items() if name == arguments.model}
+def cases(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
+    """Return each test of the suites with the engine that it asks for."""
+    import pytest
+
+    from pytest_gpuperf import fixtures
+
+    found: list[tuple[str, Any]] = []
+
+    def note(self: Any, engine: Any, *_rest: Any, **_more: Any) -> None:
+        found.append((self._item.nodeid, engine))
+
+    fixtures.GpuPerf.check = note  # type: ignore[method-assign] # in this process only
     os.environ["GPUPERF_BATCHES"] = ",".join(map(str, BATCHES))
     os.environ["GPUPERF_TFTRT_ALLOW_PATCH_MISMATCH"] = "1"
-    return [spec for spec in suites_h200.specs(arguments) if spec.kind == kind]
+    files = [f"{stem}_{kind}.py" for stem in FILES.values() for kind in ("tensorflow", "tensorrt")]
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--gpu-profile={arguments.profile}",
+        f"--gpu-out={arguments.work}/specs",
+    ]
+    status = pytest.main([*files, *options, f"--gpu-bundle={arguments.bundle}", *suites_h200.plugin()])
+    if status != 0 or not found:
+        sys.exit(f"the suites cannot be collected: status {status}")
+    return found
 
 
-def native(arguments: argparse.Namespace) -> None:
-    """Build the native engines as soon as their graphs are there, on the first GPU."""
-    found = specs(arguments, "tensorrt")
-    while not all(suites_h200.is_here(arguments.bundle, spec) for spec in found):
-        time.sleep(1)
-    _build(arguments, found, "0")
+class Plan:
+    """What is to be done, from what the tests ask for."""
 
+    def __init__(self, arguments: argparse.Namespace, board: Board, found: list[tuple[str, Any]]) -> None:
+        self.arguments, self.board, self.cases = arguments, board, found
+        self.gpus = tuple(suites_h200.gpus())
+        self.done: dict[str, Job] = {}
+        self.builds: dict[str, Job] = {}  # by what they build
 
-def tftrt(arguments: argparse.Namespace) -> None:
-    """Convert and build TF-TRT's engines, on the last GPU."""
-    _build(arguments, specs(arguments, "tftrt"), suites_h200.gpus()[-1])
-    (arguments.work / f"built-{arguments.model}").touch()
+    def jobs(self) -> list[Job]:
+        """Return all jobs, the most important first."""
+        builds = [
+            self._builds(VISION, "tensorrt", BATCHES, ("fp16", "fp32", "int8")),
+            self._builds(VISION, "tftrt", FIRST, ("fp16", "int8")),
+            self._builds(LANGUAGE, "tensorrt", BATCHES, ("fp16", "fp32", "int8")),
+            self._builds(LANGUAGE, "tftrt", FIRST, ("fp16",)),
+            self._builds(VISION, "tftrt", REST, ("fp16", "int8")),
+            self._builds(LANGUAGE, "tftrt", FIRST, ("int8",)),
+            self._builds(LANGUAGE, "tftrt", REST, ("fp16", "int8")),
+        ]
+        return [
+            *(self._models(model) for model in FILES),
+            *(job for group in builds for job in group),
+            self._session("resnet50-tensorflow", VISION, "tensorflow", BATCHES),
+            self._session("resnet50-tensorrt", VISION, "tensorrt", BATCHES),
+            self._session("resnet50-tftrt-first", VISION, "tftrt", FIRST),
+            self._session("bert_base-tensorflow", LANGUAGE, "tensorflow", BATCHES),
+            self._session("bert_base-tensorrt", LANGUAGE, "tensorrt", BATCHES),
+            self._session("resnet50-tftrt-rest", VISION, "tftrt", REST),
+            self._trace("trace-tensorflow", "tf", "resnet50-tensorflow", "bert_base-tensorflow"),
+            self._trace("trace-tensorrt", "host", "resnet50-tensorrt", "bert_base-tensorrt"),
+            self._session("bert_base-tftrt-first", LANGUAGE, "tftrt", FIRST),
+            self._trace("trace-tftrt-first", "tf", "resnet50-tftrt-first", "bert_base-tftrt-first"),
+            *self._extras(),
+            self._session("bert_base-tftrt-rest", LANGUAGE, "tftrt", REST),
+            self._trace("trace-tftrt-rest", "tf", "resnet50-tftrt-rest", "bert_base-tftrt-rest"),
+            *(
+                self._session(f"{model}-five-{row}", model, row.partition("_")[0], batches, row=row, processes=5)
+                for batches in (FIRST, REST)
+                for row in FIVE
+                for model in FILES
+            ),
+        ]
 
+    def _python(self, which: str) -> str:
+        return str(self.arguments.tf_python) if which == "tf" else sys.executable
 
-def _build(arguments: argparse.Namespace, found: list[Any], gpu: str) -> None:
-    import msgspec
+    def _own(self, *words: object) -> list[object]:
+        return [
+            ROOT / "benchmarks" / "gpu_rows.py",
+            *words,
+            "--bundle",
+            self.arguments.bundle,
+            "--work",
+            self.arguments.work,
+        ]
 
-    lock, path = threading.Lock(), arguments.work / "builds.jsonl"
+    def _add(self, name: str, command: Callable[[], Sequence[object]], needs: Callable[[], bool], **more: Any) -> Job:
+        self.done[name] = Job(name=name, command=command, is_ready=needs, **more)
+        return self.done[name]
 
-    def build(spec: Any) -> None:
-        command = [sys.executable, __file__, "one", "--bundle", arguments.bundle, "--work", arguments.work]
-        command += ["--spec", msgspec.json.encode(spec).decode()]
-        began = time.monotonic()
-        log = arguments.work / f"build {suites_h200.name(spec)} {spec.kind}.log".replace(" ", "-").replace(",", "_")
-        with log.open("w") as stream:
-            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
-            try:
-                code: Any = subprocess.run(
-                    list(map(str, command)), env=environment, stdout=stream, stderr=stream, timeout=LIMIT_S, check=False
-                ).returncode
-            except subprocess.TimeoutExpired:
-                code = "timeout"
-        record = {"engine": f"{spec.kind} {suites_h200.name(spec)}", "gpu": gpu, "exit": code}
-        with lock, path.open("a") as stream:
-            stream.write(json.dumps({**record, "s": round(time.monotonic() - began, 1), "end": time.time()}) + "\n")
-
-    with ThreadPoolExecutor(arguments.at_once) as pool:
-        list(pool.map(build, found))
-
-
-def one(arguments: argparse.Namespace) -> None:
-    """Build one engine, in a child."""
-    import msgspec
-
-    from pytest_gpuperf.records import EngineSpec
-
-    spec = msgspec.json.decode(arguments.spec, type=EngineSpec)
-    if spec.kind == "tensorrt":
-        suites_h200.build_one(arguments)
-        return
-    engine = _open(arguments, spec)
-    print(engine.info.mode, engine.info.versions, flush=True)
-
-
-def models(arguments: argparse.Namespace) -> None:
-    """Make the SavedModels of one model, on the CPU."""
-    from pytest_gpuperf import convert
-    from pytest_gpuperf.convert.cache import Cache
-
-    started = time.monotonic()
-    for precision in ("fp32", "mixed_float16"):
-        cache = Cache(arguments.work / "cache")
-        made = convert.prepare(
-            _model(arguments.model), kind="savedmodel", precision=precision, cache=cache, progress=print
+    def _models(self, model: str) -> Job:
+        command = [self._python("tf"), *self._own("models", "--model", model)]
+        ready = self.arguments.work / "tensorflow"  # made when TensorFlow has arrived
+        return self._add(
+            f"models-{model}", lambda: command, ready.exists, gpus=("",), limit_s=STEP_LIMIT_S, is_build=True
         )
-        print(made.path, f"{time.monotonic() - started:.0f} s", flush=True)
+
+    def _builds(self, model: str, kind: str, batches: Sequence[int], precisions: Sequence[str]) -> list[Job]:
+        """Return the jobs that build the engines of these tests, those of the given batches and precisions first."""
+        import msgspec
+
+        jobs = []
+        for precision in precisions:
+            for batch in batches:
+                for test, spec in self.cases:
+                    name = title(spec)
+                    wanted = (spec.model.name, spec.kind, spec.precision) == (model, kind, precision)
+                    if not wanted or not test.endswith(f"[{batch}]") or name in self.builds:
+                        continue
+                    path = self.arguments.work / f"build-{name}.json"
+                    path.write_bytes(msgspec.json.encode(spec))
+                    command = [self._python("tf" if kind == "tftrt" else "host"), *self._own("one", "--specs", path)]
+                    here = (model, kind) == (VISION, "tensorrt")  # before there is anything to measure
+                    self.builds[name] = self._add(
+                        f"build-{name}",
+                        lambda command=command: command,
+                        lambda spec=spec: self._has_source(spec),
+                        gpus=self.gpus if here else self.gpus[-1:],
+                        limit_s=BUILD_LIMIT_S,
+                        is_build=True,
+                        is_quiet=here and precision == "fp16",
+                    )
+                    jobs.append(self.builds[name])
+        return jobs
+
+    def _has_source(self, spec: Any) -> bool:
+        if spec.kind == "tftrt":
+            return self.done[f"models-{spec.model.name}"].ended == 0
+        return suites_h200.is_here(self.arguments.bundle, spec)
+
+    def _session(
+        self, name: str, model: str, kind: str, batches: Sequence[int], *, row: str = "", processes: int = 1
+    ) -> Job:
+        """Return the job that runs the suite's tests of one kind of engine whose engines could be built."""
+        rows = ROWS if kind == "tensorflow" else ()
+        tests = [
+            (test, title(spec))
+            for test, spec in self.cases
+            if (spec.model.name, spec.kind) == (model, kind)
+            and any(test.endswith(f"[{batch}]") for batch in batches)
+            and f"::test_{row}" in test
+        ]
+        tests.sort(key=lambda pair: next((at for at, each in enumerate(rows) if f"_{each}[" in pair[0]), 0))
+        builds = list({name: self.builds[name] for _, name in tests if name in self.builds}.values())
+
+        def needs() -> bool:
+            has_inputs = (self.arguments.work / "bundle").exists()  # made when all pieces have arrived
+            has_models = kind == "tensorrt" or self.done[f"models-{model}"].ended == 0
+            return has_inputs and has_models and (all(job.is_done for job in builds) or self.board.is_late)
+
+        def command() -> list[object]:
+            chosen = [test for test, name in tests if name not in self.builds or self.builds[name].ended == 0]
+            options = ["-q", "-rA", "-p", "no:cacheprovider", *suites_h200.plugin(), "--gpu-update=all"]
+            options += [f"--gpu-profile={self.arguments.profile}", f"--gpu-bundle={self.arguments.bundle}"]
+            options += [f"--gpu-out={self.arguments.work / name}", f"--gpu-cache={self.arguments.work}/cache"]
+            options += [f"--gpu-time-budget={self.arguments.seconds}", f"--gpu-processes={processes}"]
+            python = self._python("host" if kind == "tensorrt" else "tf")
+            return [python, "-m", "pytest", *chosen, *options] if chosen else []
+
+        return self._add(name, command, needs, gpus=self.gpus, limit_s=SESSION_LIMIT_S)
+
+    def _trace(self, name: str, python: str, *sessions: str) -> Job:
+        """Return the job that looks at where the time of these sessions' rows goes."""
+        import msgspec
+
+        path = self.arguments.work / f"{name}.specs.json"
+
+        def command() -> list[object]:
+            found: dict[str, tuple[Any, list[int]]] = {}
+            for session in sessions:
+                for word in map(str, self.done[session].command()):
+                    for test, spec in self.cases:
+                        if test == word:
+                            found.setdefault(title(spec), (spec, []))[1].append(_batch(test))
+            rows = sorted(found.values(), key=lambda row: row[0].precision == "tf32")
+            path.write_bytes(msgspec.json.encode(rows))
+            return [self._python(python), *self._own("trace", "--specs", path)] if rows else []
+
+        def needs() -> bool:
+            return all(self.done[session].is_done for session in sessions)
+
+        return self._add(name, command, needs, gpus=self.gpus, limit_s=2 * STEP_LIMIT_S)
+
+    def _extras(self) -> list[Job]:
+        """Return the jobs of ``--extra``; a need is a job's name, or a file."""
+        if self.arguments.extra is None:
+            return []
+        jobs = []
+        for name, python, words, needs, limit_s in json.loads(self.arguments.extra.read_text()):
+            command = [self._python(python), *map(os.path.expandvars, words)]
+
+            def ready(needs: Sequence[str] = needs) -> bool:
+                return all(
+                    self.done[need].is_done if need in self.done else Path(os.path.expandvars(need)).exists()
+                    for need in needs
+                )
+
+            jobs.append(self._add(name, lambda command=command: command, ready, gpus=self.gpus, limit_s=limit_s))
+        return jobs
 
 
-def _model(name: str) -> Any:
-    from pytest_gpuperf.script import Script
-
-    offered = Script.find("conftest.py:pytest_gpuperf_models", str(ROOT / "suites")).load()()
-    return next(model for model in offered if model.name == name)
+def title(spec: Any) -> str:
+    """Return an engine's name, such as one for a file."""
+    return re.sub(r"[^A-Za-z0-9_.=]+", "-", f"{spec.kind} {suites_h200.name(spec)}")
 
 
-def _open(arguments: argparse.Namespace, spec: Any) -> Any:
-    from pytest_gpuperf import convert, engines
-    from pytest_gpuperf.convert.cache import Cache
-
-    cache = arguments.work / "cache"
-    engine = engines.load(spec.kind)(spec)
-    artefact = convert.prepare(
-        spec.model, kind="savedmodel", precision=engine.artefact_precision, cache=Cache(cache), progress=print
-    )
-    engine.open(artefact, cache=cache, progress=print)
-    return engine
+def _batch(test: str) -> int:
+    return int(test.rpartition("[")[2].rstrip("]"))
 
 
-# --- measuring --------------------------------------------------------------------------------------------------------
-
-
-def measure(arguments: argparse.Namespace) -> None:
-    """Run the suites, each model on a GPU of its own where there are two, and trace each model after its suite."""
-    until = time.monotonic() + arguments.limit_s
-    here = suites_h200.gpus()
-    turns = [(model, here[index % len(here)]) for index, model in enumerate(TESTS)]
-    stop = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(arguments, stop))
-    keeper.start()
-
-    def turn(model: str, gpu: str) -> None:
-        # Builds would share the GPU with what is measured, unless there is another one.
-        awaited = ["bert_base"] if len(here) > 1 and model == "bert_base" else []
-        awaited = list(TESTS) if len(here) == 1 else awaited
-        while (
-            not all((arguments.work / f"built-{name}").exists() for name in awaited) and time.monotonic() < until - 90
-        ):
-            time.sleep(1)
-        _suite(arguments, model, gpu, until)
-        _trace(arguments, model, gpu, until)
-
-    if len(here) > 1:
-        with ThreadPoolExecutor(len(turns)) as pool:
-            list(pool.map(lambda pair: turn(*pair), turns))
-    else:
-        for pair in turns:
-            turn(*pair)
-    stop.set()
-    keeper.join()
-
-
-def _suite(arguments: argparse.Namespace, model: str, gpu: str, until: float) -> None:
-    out = arguments.work / model
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "pytest_gpuperf.plugin"]
-    command += [*TESTS[model], f"--gpu-profile={arguments.profile}", f"--gpu-bundle={arguments.bundle}"]
-    command += [f"--gpu-out={out}", f"--gpu-cache={arguments.work}/cache", f"--gpu-time-budget={arguments.seconds}"]
-    command += ["--gpu-update=all", f"--gpu-batches={','.join(map(str, BATCHES))}", "--gpu-report=markdown"]
-    _run(command, gpu, until - 45, arguments.work / f"{model}.log")
-
-
-def _trace(arguments: argparse.Namespace, model: str, gpu: str, until: float) -> None:
-    command = [sys.executable, __file__, "trace", "--model", model, "--bundle", arguments.bundle]
-    _run(
-        [*command, "--work", arguments.work, "--profile", arguments.profile],
-        gpu,
-        until,
-        arguments.work / f"trace-{model}.log",
-    )
-
-
-def _run(command: list[Any], gpu: str, until: float, log: Path) -> None:
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu, "PYTHONPATH": paths, "COLUMNS": "160"}
-    environment |= {"GPUPERF_TFTRT_ALLOW_PATCH_MISMATCH": "1", "PYTHONUNBUFFERED": "1"}
-    started = time.monotonic()
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            list(map(str, command)), cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT
-        )
-        try:
-            code: Any = process.wait(max(1, until - started))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)  # pytest then writes what it has
-            code = "stopped at the limit"
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-    print(f"{log.stem}: exit {code} after {time.monotonic() - started:.0f} s on GPU {gpu}", flush=True)
-
-
-def _keep(arguments: argparse.Namespace, stop: threading.Event) -> None:
-    """Bring back what there is, every few seconds: the machine may be taken away."""
-    is_last = False
-    while not is_last:
-        is_last = stop.wait(20)
+def watch(arguments: argparse.Namespace) -> None:
+    """Bring back what there is, every 20 seconds: the machine may be taken away."""
+    until = time.time() + arguments.limit_s
+    jobs, told = arguments.work / "jobs.jsonl", 0
+    while True:
+        is_last = (arguments.work / "done").exists() or time.time() > until
         part = arguments.out / ".results.part"
         with tarfile.open(part, "w:gz") as archive:
             for path in sorted(arguments.work.rglob("*")):
                 inside = path.relative_to(arguments.work)
-                if path.suffix in (".json", ".jsonl", ".log", ".md") and inside.parts[0] != "cache":
-                    archive.add(path, str(inside))
+                if path.suffix in KEPT and inside.parts[0] not in ("cache", "specs"):
+                    with suppress(FileNotFoundError):  # a writer's temporary file
+                        archive.add(path, str(inside))
         part.rename(arguments.out / "results.tar.gz")
-
-
-def trace(arguments: argparse.Namespace) -> None:
-    """Profile every TensorFlow and TF-TRT row at each batch size; WORK/trace-MODEL.json grows with each."""
-    found = [*specs(arguments, "tensorflow"), *specs(arguments, "tftrt")]
-    lines: list[dict[str, Any]] = []
-    path = arguments.work / f"trace-{arguments.model}.json"
-    import msgspec
-
-    for spec in found:  # a child each: TF32 is a process's, and a crash must not cost the others
-        text = msgspec.json.encode(spec).decode()
-        command = [sys.executable, "-c", _TRACE_ONE, text, str(arguments.work), str(ROOT)]
-        done = subprocess.run(["timeout", "150", *command], capture_output=True, text=True, check=False)
-        lines += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        if done.returncode:
-            print(suites_h200.name(spec), done.stderr[-800:], flush=True)
-        path.write_text(json.dumps(lines, indent=1))
-    shutil.copy(path, path.with_suffix(".done.json"))
-
-
-_TRACE_ONE = """
-import json, sys
-from dataclasses import asdict
-from pathlib import Path
-from types import SimpleNamespace
-sys.path[:0] = [sys.argv[3], sys.argv[3] + "/benchmarks"]
-import msgspec, tensorflow_h200 as here
-from pytest_gpuperf import inputs
-from pytest_gpuperf.engines.tf import trace
-from pytest_gpuperf.records import BatchSpec, EngineSpec
-spec = msgspec.json.decode(sys.argv[1], type=EngineSpec)
-engine = here._open(SimpleNamespace(work=Path(sys.argv[2])), spec)
-sizes = [int(n) for n in spec.options["batches"].split(",")] if "batches" in spec.options else here.BATCHES
-for size in sizes:
-    wanted = BatchSpec(inputs=spec.model.inputs, batch=size, samples=size, seed=1, root=spec.model.root)
-    binding = engine.bind(inputs.load(wanted).arrays)
-    for _ in range(5):
-        binding.run()
-    found = trace.split(engine._tf, binding.run)
-    row = {"model": spec.model.name, "kind": spec.kind, "precision": spec.precision, "options": spec.options}
-    print(json.dumps({**row, "batch": size, "mode": engine.info.mode, **asdict(found)}), flush=True)
-"""
+        lines = jobs.read_text().splitlines() if jobs.exists() else []
+        print("\n".join(lines[told:]), flush=True)
+        told = len(lines)
+        if is_last:
+            return
+        time.sleep(20)
 
 
 if __name__ == "__main__":
