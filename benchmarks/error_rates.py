@@ -8,7 +8,8 @@ process pairs, the code path of a live pair. One line per comparison is appended
 where it was. With ``--neighbour`` a busy process is started about half-way through each comparison.
 
 Other tools' rules see what they would have seen: the candidate's blocks of the first process of this session, and as
-stored baseline the reference's blocks of the first process of the session before.
+stored baseline the reference's blocks of the first process of the session before; asv, which starts two processes,
+those of the first two.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def _compare(name: str, effect: float, rng: Random, arguments: argparse.Namespac
         **{key: _rounded(value) for key, value in asdict(selfcheck.trial(name, effect, compared.comparison)).items()},
         "log_ratios": [round(_log_ratio(*sides), 6) for sides in rounds],
         "blocks_ns": [side.medians_ns[:KEPT] for side in rounds[0]],
+        "second_ns": [side.medians_ns[:KEPT] for side in rounds[1]],
     }
 
 
@@ -122,7 +124,7 @@ def _neighbour(after_s: float | None) -> Iterator[None]:
 def report(arguments: argparse.Namespace) -> None:
     """Print rates with exact bounds: ours, and other tools' on the same processes."""
     trials = _read(arguments.out)
-    stored = {(raw["session"], raw["workload"]): raw["blocks_ns"][1] for raw in trials if raw["effect_pct"] == 0}
+    stored = {(raw["session"], raw["workload"]): raw for raw in trials if raw["effect_pct"] == 0}
     print(f"{len(trials)} comparisons, margin {RULE.margin_pct:g} %, budget {RULE.budget_s:g} s\n")
     print("| rule | " + " | ".join(f"{effect:+g} % called slower" for effect in EFFECTS) + " | A/A suites red |")
     print("|---|" + "---|" * (len(EFFECTS) + 1))
@@ -150,17 +152,18 @@ def _row(these: list[Raw]) -> list[str]:
     return [f"{achieved:+.2f} %", *shares, f"{stats.median([raw['seconds'] for raw in these]):.1f}"]
 
 
-def _median_rule(raw: Raw, stored: dict[tuple[int, str], list[int]]) -> bool | None:
+def _median_rule(raw: Raw, stored: dict[tuple[int, str], Raw]) -> bool | None:
     before = stored.get((raw["session"] - 1, raw["workload"]))
-    return None if before is None else stats.median(raw["blocks_ns"][0]) > 1.05 * stats.median(before)
+    return None if before is None else stats.median(raw["blocks_ns"][0]) > 1.05 * stats.median(before["blocks_ns"][1])
 
 
-def _asv_rule(raw: Raw, stored: dict[tuple[int, str], list[int]]) -> bool | None:
+def _asv_rule(raw: Raw, stored: dict[tuple[int, str], Raw]) -> bool | None:
     from scipy.stats import mannwhitneyu
 
-    before, now = stored.get((raw["session"] - 1, raw["workload"])), raw["blocks_ns"][0]
-    if before is None:
+    last = stored.get((raw["session"] - 1, raw["workload"]))
+    if last is None or not (raw.get("second_ns") and last.get("second_ns")):  # five values cannot reach its p
         return None
+    now, before = raw["blocks_ns"][0] + raw["second_ns"][0], last["blocks_ns"][1] + last["second_ns"][1]
     return mannwhitneyu(now, before).pvalue < 0.002 and stats.median(now) > 1.1 * stats.median(before)
 
 
