@@ -4,13 +4,13 @@ A *round* alternates blocks of both sides, in random order, for about half a sec
 over its block pairs of log(candidate's block median / reference's). Rounds are what is replicated:
 
 * Rounds in fresh processes (:func:`compare_processes`) replicate everything that differs between two runs of a program,
-  and Student's t over their numbers is the whole uncertainty: the unit is the process pair.
+  and the bounds from their numbers alone are the whole uncertainty: the unit is the process pair.
 * Rounds within the same two processes (:func:`compare`) are pseudo-replicates: they say how well *these* processes are
   known, not how much the next ones will differ. The interval is therefore widened by the spread between processes, see
   :class:`pytest_gpuperf.evidence.Between`, and the two error rates are halved between the two sources.
 
-**Looks.** After each round from ``min_pairs`` on the interval is looked at. The error rates are spent over the planned
-looks (:func:`pytest_gpuperf.stats.spending`), so they hold however often one looks and whenever one stops.
+**Looks.** After ``min_pairs`` rounds, and whenever there are half as many again, the interval is looked at. The error
+rates are spent over the planned looks (:func:`pytest_gpuperf.stats.looks`), so they hold whenever one stops.
 
 **Outliers.** Within a block and within a round medians are taken, so a hiccup changes nothing. A whole round that lies
 off is a fact about the machine and is kept: it moves the mean by d/n, but the standard error too, so that its
@@ -175,13 +175,12 @@ def run(
         with open_pair() as (candidate, reference):
             this = measure(candidate, reference)
         (disturbed if this.disturbances else clean).append(this)
-        for name in [name for name, decision in decisions.items() if decision == "undecided"]:
-            decisions[name] = evidences[name].decide([each.log_ratios[name] for each in clean])
-        if "undecided" not in decisions.values() or len(clean) == rule.max_pairs:
-            break
         # Disturbed rounds have cost time; the clean ones get it once more, and no longer.
         patience = rule.overtime if len(clean) >= rule.min_pairs else max(2.0, rule.overtime)
-        if len(clean) + len(disturbed) >= rule.min_pairs and clock() - started >= rule.budget_s * patience:
+        is_over = len(clean) + len(disturbed) >= rule.min_pairs and clock() - started >= rule.budget_s * patience
+        for name in [name for name, decision in decisions.items() if decision == "undecided"]:
+            decisions[name] = evidences[name].decide([each.log_ratios[name] for each in clean], is_last=is_over)
+        if is_over or "undecided" not in decisions.values() or len(clean) == rule.max_pairs:
             break
     # A machine that is never quiet still gets its numbers shown, with every round in them and no decision on them.
     rounds = clean if len(clean) >= 2 else clean + disturbed  # noqa: PLR2004 - a spread needs two

@@ -18,7 +18,7 @@ from typing import Protocol
 from pytest_gpuperf import comparison, load, measurement, stats
 from pytest_gpuperf.comparison import MEDIAN, Round
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.evidence import Clock, Evidence, Rule
+from pytest_gpuperf.evidence import SHARED_BLOCK_S, Clock, Evidence, Rule
 from pytest_gpuperf.opponent import Reference
 from pytest_gpuperf.records import (
     BaselineEntry,
@@ -192,9 +192,10 @@ def _rehearse(candidate: Candidate, reference: Reference, rig: Rig, cases: int) 
         max_pairs=MAX_PAIRS,
         max_repeats=MAX_REPEATS,
         clock=clock,
-        cores=load.cores() if candidate.info.device.partition(":")[0] == "cpu" else (),
         limits=load.Limits.for_margin(min(wanted.values())),
     ).fitted(pair_s)
+    if candidate.info.device.partition(":")[0] == "cpu":
+        rule = replace(rule, cores=load.cores(), block_s=SHARED_BLOCK_S)
     return info, Contest(rule=rule, margins_pct=wanted, in_flight=measurement.winner(volleys), cases=cases)
 
 

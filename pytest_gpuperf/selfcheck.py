@@ -32,7 +32,7 @@ PATH = Path(".gpuperf/certificate.json")
 #: Tests in the suite that the suite-wide rate is worked out for.
 SUITE = 8
 #: Until what runs there has been called often enough; it needs no accelerator and no compiler.
-WARM_UP_S = 0.2
+WARM_UP_S = 0.1
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -183,8 +183,7 @@ def workers(log: Path, cache: Path, *, work: str | None = None, root: str = ".")
                     wait(sides)
                     yield sides[0].result(), sides[1].result()
                 finally:
-                    for worker in running:
-                        worker.stop()
+                    wait([pool.submit(worker.stop) for worker in running])
 
         return opened
 

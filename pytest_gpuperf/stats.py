@@ -1,7 +1,7 @@
 """Statistics on plain sequences of floats; SciPy's special functions are imported where they are needed.
 
-Percentiles and their distribution-free bounds, intervals for means of log-ratios, sequential spending of an error rate,
-and corrections for many tests. Nothing here knows what the numbers mean.
+Percentiles and their distribution-free bounds, intervals for means and centres of log-ratios, when to look
+at them, and corrections for many tests. Nothing here knows what the numbers mean.
 """
 
 from __future__ import annotations
@@ -199,17 +199,47 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def spending(first: int, last: int) -> dict[int, float]:
-    """Return the share of an error rate that each planned look spends; the shares sum to 1.
+def looks(first: int, last: int) -> tuple[int, ...]:
+    """Return after how many values to look at what they show: whenever there are half as many again, and at the last.
 
-    Looks are made after ``first``, ``first+1`` … ``last`` values. Shares grow linearly: early looks, where Student's t
-    is widest, can end only what is plain, and most of the rate is kept for the looks that decide close calls. By
-    Bonferroni the total stays at or below the rate whatever the dependence between looks, and if looks are left out.
+    A look at ``n`` values repeats most of what the one before has seen, so looks that are closer cost more error rate
+    than they save values. By Bonferroni each of ``k`` looks may spend a ``k``-th of an error rate; the total then stays
+    at or below it whatever the dependence between looks, and if looks are left out or come early.
     """
     if not 0 < first <= last:
         raise ValueError(f"need 0 < first <= last, got {first}, {last}")
-    steps = last - first + 1
-    return {n: 2 * (n - first + 1) / (steps * (steps + 1)) for n in range(first, last + 1)}
+    made = [first]
+    while made[-1] < last:
+        made.append(min(last, made[-1] + (made[-1] + 1) // 2))
+    return tuple(made)
+
+
+def walsh_averages(values: Sequence[float]) -> list[float]:
+    """Return the means of all pairs of values, each with itself too, in ascending order: ``n·(n+1)/2`` of them.
+
+    Their median is the centre of Hodges and Lehmann (1963).
+    """
+    return sorted((one + other) / 2 for at, one in enumerate(values) for other in values[at:])
+
+
+@lru_cache(maxsize=4096)
+def signed_rank_depth(n: int, rate: float) -> int:
+    """Return which Walsh average, counted from either end, bounds the centre of ``n`` values with that error rate.
+
+    The bounds are those of Wilcoxon's signed-rank test (1945; Hollander and Wolfe, Nonparametric Statistical Methods,
+    section 3.3): exact for independent values from any distributions that are symmetric about one centre. 0 where no
+    average is far enough out: all ``n`` values lie on one side of the centre by chance with ``2 ** -n``.
+    """
+    ways = [1]  # ways[w]: sets of the ranks so far whose sum is w
+    for rank in range(1, n + 1):
+        ways = [
+            (ways[w] if w < len(ways) else 0) + (ways[w - rank] if w >= rank else 0) for w in range(len(ways) + rank)
+        ]
+    depth = total = 0
+    while depth < len(ways) and total + ways[depth] <= rate * 2**n:
+        total += ways[depth]
+        depth += 1
+    return depth
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -12,12 +12,20 @@ from random import Random
 
 from pytest_gpuperf import files, hardware, load, profiles, selfcheck
 from pytest_gpuperf.errors import ConfigError
-from pytest_gpuperf.evidence import Rule
+from pytest_gpuperf.evidence import SHARED_BLOCK_S, Rule
 from pytest_gpuperf.selfcheck import Certificate, Trial
 
 #: Many short pairs, for processes differ more than their calls do. The margin lies between no change and the 3 % that
 #: are to be found, nearer to no change in the proportion of the two error rates' quantiles.
-RULE = Rule(margin_pct=1.25, max_pairs=14, round_s=0.2, budget_s=10.0, cores=load.cores())
+RULE = Rule(
+    margin_pct=1.25,
+    max_pairs=40,
+    round_s=0.2,
+    block_s=SHARED_BLOCK_S,
+    budget_s=10.0,
+    overtime=3.0,
+    cores=load.cores(),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

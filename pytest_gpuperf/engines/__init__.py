@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from pytest_gpuperf.errors import ConfigError
@@ -22,6 +21,8 @@ ENTRY_POINT_GROUP = "pytest_gpuperf.engines"
 
 def known() -> dict[str, str]:
     """Return all engine kinds, built in and registered under the ``pytest_gpuperf.engines`` entry points."""
+    from importlib.metadata import entry_points  # reads what every installed package says: only where it must
+
     registered = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)}
     return {**registered, **ENGINES}
 
@@ -35,11 +36,10 @@ def load(kind: str) -> type[Engine]:
     Raises:
         ConfigError: unknown kind, or its module lacks the class.
     """
-    table = known()
-    target = table.get(kind, kind if ":" in kind else None)
+    target = kind if ":" in kind else ENGINES.get(kind) or known().get(kind)
     if target is None:
         raise ConfigError(
-            "unknown engine kind", got=repr(kind), expected=f"one of {', '.join(sorted(table))}, or 'module:Class'"
+            "unknown engine kind", got=repr(kind), expected=f"one of {', '.join(sorted(known()))}, or 'module:Class'"
         )
     module, _, name = target.partition(":")
     try:

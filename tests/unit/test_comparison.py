@@ -122,7 +122,42 @@ def test_looks_begin_after_min_pairs_and_stop_as_soon_as_decided():
     assert opened == 4
 
 
-def test_the_interval_is_students_over_process_pairs():
+def test_a_look_is_due_after_half_as_many_rounds_again():
+    evidence = Evidence(Rule(margin_pct=3.0, min_pairs=3, max_pairs=8), 1.0, None, "process pair")
+    found = {n: evidence.decide([0.0] * n) for n in range(2, 9)}
+    assert found == {n: "within" if n in (3, 5, 8) else "undecided" for n in range(2, 9)}
+    assert evidence.decide([0.0] * 4, is_last=True) == "within"
+    assert evidence.decide([0.0] * 2, is_last=True) == "undecided"
+
+
+@pytest.mark.parametrize(("budget_s", "opened", "decision"), [(1.5, 3, "undecided"), (2.0, 4, "regressed")])
+def test_when_the_time_is_up_what_is_there_is_looked_at(budget_s, opened, decision):
+    """Planned looks are after 3 and 5 rounds; the one after 4 comes early."""
+    rule = Rule(margin_pct=1.0, min_pairs=3, max_pairs=12, budget_s=budget_s, round_s=0.5)
+    comparison, pairs = processes([1.05, 1.06, 1.05, 1.055], rule=rule, noise=0)
+    assert (pairs, comparison.pairs, comparison.decision) == (opened, opened, decision)
+
+
+def test_with_enough_rounds_the_interval_is_of_signed_ranks():
+    rule = Rule(margin_pct=50, min_pairs=12, max_pairs=12)
+    ratios = [1.0 + step / 1000 for step in (3, -5, 8, 1, -2, 7, 4, -9, 6, 10, -11, 12)]
+    comparison, _ = processes(ratios, rule=rule, noise=0)
+    averages = stats.walsh_averages([math.log(ratio) for ratio in ratios])
+    assert (comparison.lower, comparison.upper) == pytest.approx(
+        (math.exp(averages[13]), math.exp(averages[-14])), rel=1e-5
+    )  # the critical value of 12 ranks at 2.5 % is 13
+    assert comparison.ratio == pytest.approx(math.exp(stats.median(averages)), rel=1e-5)
+
+
+def test_one_round_that_lies_far_off_does_not_hide_a_slowdown():
+    evidence = Evidence(Rule(margin_pct=1.0, min_pairs=12, max_pairs=12), 1.0, None, "process pair")
+    steady = [0.03 + step / 10_000 for step in range(11)]
+    assert evidence.decide([*steady, 0.5]) == evidence.decide([*steady, 0.03]) == "regressed"
+    mean, lower, _ = stats.mean_interval([*steady, 0.5], 1 - 2 * evidence.rule.alpha)
+    assert lower < math.log(1.01) < mean  # Student's would have said nothing
+
+
+def test_the_interval_is_students_over_few_process_pairs():
     rule = Rule(margin_pct=50, min_pairs=4, max_pairs=4)
     comparison, _ = processes([1.0, 1.02, 1.04, 1.01], rule=rule, noise=0)
     logs = [math.log(ratio) for ratio in (1.0, 1.02, 1.04, 1.01)]

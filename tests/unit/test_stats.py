@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
@@ -161,16 +161,49 @@ def test_holm_lies_between_raw_and_bonferroni_and_keeps_order(p_values):
     assert all(adjusted[a] <= adjusted[b] for a, b in pairwise(order))
 
 
-def test_spending_by_hand():
-    assert stats.spending(3, 6) == pytest.approx({3: 0.1, 4: 0.2, 5: 0.3, 6: 0.4})
-    assert stats.spending(4, 4) == {4: 1}
+def test_looks_by_hand():
+    assert stats.looks(3, 40) == (3, 5, 8, 12, 18, 27, 40)
+    assert stats.looks(3, 6) == (3, 5, 6)
+    assert stats.looks(4, 4) == (4,)
     with pytest.raises(ValueError, match="need 0 < first <= last, got 3, 2"):
-        stats.spending(3, 2)
+        stats.looks(3, 2)
 
 
 @given(st.integers(1, 30), st.integers(0, 60))
-def test_spending_spends_all_and_no_more(first, more):
-    assert math.fsum(stats.spending(first, first + more).values()) == pytest.approx(1)
+def test_looks_begin_with_the_first_end_with_the_last_and_grow_by_half(first, more):
+    looks = stats.looks(first, first + more)
+    assert (looks[0], looks[-1]) == (first, first + more)
+    assert all(earlier < later <= 1.5 * earlier + 1 for earlier, later in pairwise(looks))
+
+
+def test_walsh_averages_by_hand():
+    assert stats.walsh_averages([4.0, 1.0, 2.0]) == [1.0, 1.5, 2.0, 2.5, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "critical"),
+    [(6, 0.025, 0), (8, 0.025, 3), (10, 0.025, 8), (12, 0.005, 7), (15, 0.005, 15), (20, 0.025, 52), (25, 0.005, 68)],
+)
+def test_signed_rank_depths_are_those_of_the_published_table(n, rate, critical):
+    """Critical values of Wilcoxon's signed-rank test, one-sided, as in Hollander and Wolfe's table A.4."""
+    assert stats.signed_rank_depth(n, rate) == critical + 1
+
+
+def test_too_few_values_have_no_signed_rank_bound():
+    assert stats.signed_rank_depth(5, 0.025) == 0
+    assert stats.signed_rank_depth(5, 1 / 32) == 1
+
+
+@given(st.lists(st.integers(-1000, 1000), min_size=6, max_size=16, unique_by=abs), st.floats(0.001, 0.2))
+def test_signed_rank_bounds_are_the_exact_tests_turned_round(values, rate):
+    """The lower bound lies above 0 exactly where SciPy's exact test rejects at that rate."""
+    from scipy.stats import wilcoxon
+
+    assume(0 not in values)
+    depth = stats.signed_rank_depth(len(values), rate)
+    p = wilcoxon(values, alternative="greater", method="exact").pvalue
+    assume(abs(p - rate) > 1e-9)
+    assert (depth > 0 and stats.walsh_averages(values)[depth - 1] > 0) == (p <= rate)
 
 
 @pytest.mark.parametrize(("b", "c", "expected"), [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 2 / 64), (1, 9, 2 * 11 / 1024)])
