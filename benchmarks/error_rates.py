@@ -38,8 +38,8 @@ from pytest_gpuperf.records import Block
 EFFECTS = (0.0, 3.0, 10.0)
 HERE = Path(__file__).parent
 NEIGHBOUR_AFTER_S = 1.5
-#: Block medians kept per comparison and side, nanoseconds.
-KEPT = 8
+#: Medians kept per process for the other tools' rules, nanoseconds, and how many blocks in a row one is of (20 ms).
+KEPT, GROUP = 8, 4
 
 Raw = dict[str, Any]
 
@@ -79,8 +79,8 @@ def _compare(name: str, effect: float, rng: Random, arguments: argparse.Namespac
     return {
         **{key: _rounded(value) for key, value in asdict(selfcheck.trial(name, effect, compared.comparison)).items()},
         "log_ratios": [round(_log_ratio(*sides), 6) for sides in rounds],
-        "blocks_ns": [side.medians_ns[:KEPT] for side in rounds[0]],
-        "second_ns": [side.medians_ns[:KEPT] for side in rounds[1]],
+        "blocks_ns": [side.grouped() for side in rounds[0]],
+        "second_ns": [side.grouped() for side in rounds[1]],
     }
 
 
@@ -96,6 +96,11 @@ class Recorder:
         block = self._sampler.measure(seconds=seconds, max_calls=max_calls, core=core)
         self.medians_ns.append(round(stats.median(block.host_ns)))
         return block
+
+    def grouped(self) -> list[int]:
+        """Return medians of blocks in a row."""
+        starts = range(0, len(self.medians_ns), GROUP)
+        return [round(stats.median(self.medians_ns[at : at + GROUP])) for at in starts][:KEPT]
 
 
 def _log_ratio(candidate: Recorder, reference: Recorder) -> float:
