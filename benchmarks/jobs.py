@@ -48,7 +48,8 @@ class Job:
 class Board:
     """Runs jobs in their order of importance, each when what it needs is there and its GPU is free.
 
-    Builds run on the upper half of the cores: the launches of what is measured beside them are the host's work.
+    With several GPUs, builds run on the upper half of the cores: the launches of what is measured beside them are the
+    host's work.
 
     Args:
         work: gets each job's log, and ``jobs.jsonl``.
@@ -114,7 +115,7 @@ class Board:
                 command, cwd=ROOT, env=environment, stdout=stream, stderr=stream, start_new_session=True
             )
         cores = sorted(os.sched_getaffinity(0))
-        if job.is_build and not job.is_quiet:
+        if job.is_build and not job.is_quiet and len(self._gpus) > 2:  # beside a lone GPU's builds nothing is measured
             os.sched_setaffinity(job.process.pid, cores[len(cores) // 2 :])
 
     def _look_at(self, job: Job, *, has_no_time: bool) -> None:

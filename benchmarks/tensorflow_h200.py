@@ -34,12 +34,15 @@ BATCHES = (1, 8, 16, 32, 64)
 #: What is built and measured first, and what comes when that is done.
 FIRST, REST = (8, 64), (1, 16, 32)
 BUILD_LIMIT_S, SESSION_LIMIT_S, STEP_LIMIT_S = 420, 420, 150
+EXTRA = "JSON: further jobs, by what they need (native, both): [name, host or tf, arguments, needs, limit_s]"
 #: Suffixes of what comes back.
 KEPT = (".json", ".jsonl", ".log", ".txt")
 VISION, LANGUAGE = "resnet50", "bert_base"
 FILES = {VISION: "suites/vision/test_resnet50", LANGUAGE: "suites/language/test_bert_base"}
 #: Rows of TensorFlow in the order in which they are measured; TF32 is a process's, so it comes last.
 ROWS = ("tensorflow_fp32", "tensorflow_mixed_float16", "tensorflow_xla", "tensorflow_tf32")
+#: Engines that are built with nothing beside them: their bars are close.
+QUIET = ((VISION, "fp16", 8), (LANGUAGE, "fp16", 1))
 #: Rows that are measured in five processes when all others are done.
 FIVE = ("tensorflow_fp32", "tftrt_fp16", "tensorflow_mixed_float16", "tftrt_int8", "tensorflow_tf32")
 
@@ -59,9 +62,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tf-python", default=sys.executable, help="has TensorFlow; may arrive later")
     parser.add_argument("--limit-s", type=float, default=560, help="of drive, or of one watch")
     parser.add_argument("--profile", default="h200")
-    parser.add_argument("--seconds", type=float, default=2.0, help="--gpu-time-budget")
-    parser.add_argument("--at-once", type=int, default=3, help="builds at once on a GPU")
-    parser.add_argument("--extra", type=Path, help="JSON: further jobs, [name, host or tf, arguments, needs, limit_s]")
+    parser.add_argument("--seconds", type=float, default=2.0, help="--gpu-time-budget; twice that for TensorFlow's")
+    parser.add_argument("--at-once", type=int, default=4, help="builds at once on a GPU")
+    parser.add_argument("--extra", type=Path, help=EXTRA)
     return parser.parse_args()
 
 
@@ -113,31 +116,32 @@ class Plan:
 
     def jobs(self) -> list[Job]:
         """Return all jobs, the most important first."""
-        builds = [
-            self._builds(VISION, "tensorrt", BATCHES, ("fp16", "fp32", "int8")),
-            self._builds(VISION, "tftrt", FIRST, ("fp16", "int8")),
-            self._builds(LANGUAGE, "tensorrt", BATCHES, ("fp16", "fp32", "int8")),
-            self._builds(LANGUAGE, "tftrt", FIRST, ("fp16",)),
-            self._builds(VISION, "tftrt", REST, ("fp16", "int8")),
-            self._builds(LANGUAGE, "tftrt", FIRST, ("int8",)),
-            self._builds(LANGUAGE, "tftrt", REST, ("fp16", "int8")),
-        ]
         return [
             *(self._models(model) for model in FILES),
-            *(job for group in builds for job in group),
-            self._session("resnet50-tensorflow", VISION, "tensorflow", BATCHES),
+            *self._builds(VISION, "tensorrt", BATCHES, ("fp16", "fp32", "int8")),
             self._session("resnet50-tensorrt", VISION, "tensorrt", BATCHES),
+            self._session("resnet50-five-fp16", VISION, "tensorrt", BATCHES, row="tensorrt_fp16", processes=5),
+            *self._extras("native"),
+            *self._builds(LANGUAGE, "tensorrt", (1,), ("fp16",)),
+            *self._builds(VISION, "tftrt", FIRST, ("fp16", "int8")),
+            *self._builds(LANGUAGE, "tensorrt", BATCHES, ("fp16", "fp32", "int8")),
+            self._session("resnet50-tensorflow", VISION, "tensorflow", BATCHES),
             self._session("resnet50-tftrt-first", VISION, "tftrt", FIRST),
+            *self._extras("both"),
+            self._session("bert_base-five-fp16", LANGUAGE, "tensorrt", (1, 8), row="tensorrt_fp16", processes=5),
             self._session("bert_base-tensorflow", LANGUAGE, "tensorflow", BATCHES),
+            *self._builds(LANGUAGE, "tftrt", FIRST, ("fp16",)),
+            *self._builds(VISION, "tftrt", REST, ("fp16",)),
             self._session("bert_base-tensorrt", LANGUAGE, "tensorrt", BATCHES),
-            self._session("resnet50-tftrt-rest", VISION, "tftrt", REST),
+            self._session("bert_base-tftrt-fp16", LANGUAGE, "tftrt", FIRST, row="tftrt_fp16"),
+            self._session("resnet50-tftrt-fp16-rest", VISION, "tftrt", REST, row="tftrt_fp16"),
+            self._trace("trace-tftrt-first", "tf", "resnet50-tftrt-first", "bert_base-tftrt-fp16"),
             self._trace("trace-tensorflow", "tf", "resnet50-tensorflow", "bert_base-tensorflow"),
             self._trace("trace-tensorrt", "host", "resnet50-tensorrt", "bert_base-tensorrt"),
-            self._session("bert_base-tftrt-first", LANGUAGE, "tftrt", FIRST),
-            self._trace("trace-tftrt-first", "tf", "resnet50-tftrt-first", "bert_base-tftrt-first"),
-            *self._extras(),
-            self._session("bert_base-tftrt-rest", LANGUAGE, "tftrt", REST),
-            self._trace("trace-tftrt-rest", "tf", "resnet50-tftrt-rest", "bert_base-tftrt-rest"),
+            *self._builds(VISION, "tftrt", REST, ("int8",)),
+            *self._builds(LANGUAGE, "tftrt", FIRST, ("int8",)),
+            self._session("resnet50-tftrt-int8-rest", VISION, "tftrt", REST, row="tftrt_int8"),
+            self._session("bert_base-tftrt-int8", LANGUAGE, "tftrt", FIRST, row="tftrt_int8"),
             *(
                 self._session(f"{model}-five-{row}", model, row.partition("_")[0], batches, row=row, processes=5)
                 for batches in (FIRST, REST)
@@ -185,18 +189,18 @@ class Plan:
                     path = self.arguments.work / f"build-{name}.json"
                     path.write_bytes(msgspec.json.encode(spec))
                     command = [self._python("tf" if kind == "tftrt" else "host"), *self._own("one", "--specs", path)]
-                    here = (model, kind) == (VISION, "tensorrt")  # before there is anything to measure
+                    here = kind == "tensorrt"
                     self.builds[name] = self._add(
                         f"build-{name}",
                         lambda command=command: command,
                         lambda spec=spec: self._has_source(spec),
-                        gpus=self.gpus if here else self.gpus[-1:],
+                        gpus=self.gpus if here and model == VISION else self.gpus[-1:],
                         limit_s=BUILD_LIMIT_S,
                         is_build=True,
-                        is_quiet=here and precision == "fp16",
+                        is_quiet=here and (model, precision, spec.max_batch) in QUIET,
                     )
                     jobs.append(self.builds[name])
-        return jobs
+        return sorted(jobs, key=lambda job: not job.is_quiet)
 
     def _has_source(self, spec: Any) -> bool:
         if spec.kind == "tftrt":
@@ -219,7 +223,7 @@ class Plan:
         builds = list({name: self.builds[name] for _, name in tests if name in self.builds}.values())
 
         def needs() -> bool:
-            has_inputs = (self.arguments.work / "bundle").exists()  # made when all pieces have arrived
+            has_inputs = (self.arguments.work / f"bundle-{model}").exists()  # made when its pieces have arrived
             has_models = kind == "tensorrt" or self.done[f"models-{model}"].ended == 0
             return has_inputs and has_models and (all(job.is_done for job in builds) or self.board.is_late)
 
@@ -228,7 +232,8 @@ class Plan:
             options = ["-q", "-rA", "-p", "no:cacheprovider", *suites_h200.plugin(), "--gpu-update=all"]
             options += [f"--gpu-profile={self.arguments.profile}", f"--gpu-bundle={self.arguments.bundle}"]
             options += [f"--gpu-out={self.arguments.work / name}", f"--gpu-cache={self.arguments.work}/cache"]
-            options += [f"--gpu-time-budget={self.arguments.seconds}", f"--gpu-processes={processes}"]
+            seconds = self.arguments.seconds * (1 if kind == "tensorrt" else 2)  # its calls are longer
+            options += [f"--gpu-time-budget={seconds}", f"--gpu-processes={processes}"]
             python = self._python("host" if kind == "tensorrt" else "tf")
             return [python, "-m", "pytest", *chosen, *options] if chosen else []
 
@@ -256,12 +261,12 @@ class Plan:
 
         return self._add(name, command, needs, gpus=self.gpus, limit_s=2 * STEP_LIMIT_S)
 
-    def _extras(self) -> list[Job]:
-        """Return the jobs of ``--extra``; a need is a job's name, or a file."""
+    def _extras(self, group: str) -> list[Job]:
+        """Return the jobs of one group of ``--extra``; a need is a job's name, or a file."""
         if self.arguments.extra is None:
             return []
         jobs = []
-        for name, python, words, needs, limit_s in json.loads(self.arguments.extra.read_text()):
+        for name, python, words, needs, limit_s in json.loads(self.arguments.extra.read_text())[group]:
             command = [self._python(python), *map(os.path.expandvars, words)]
 
             def ready(needs: Sequence[str] = needs) -> bool:

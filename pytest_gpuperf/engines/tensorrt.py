@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pytest_gpuperf.engines.base import Binding, Engine, Progress
 from pytest_gpuperf.engines.trt import cuda, layers, versions
-from pytest_gpuperf.engines.trt.builder import Built, Plan, build
+from pytest_gpuperf.engines.trt.builder import KERNEL_TIMINGS, Built, Plan, build
 from pytest_gpuperf.engines.trt.runtime import Loaded, Mode
 from pytest_gpuperf.engines.trt.store import Entry, Store
 from pytest_gpuperf.engines.trt.versions import Release
@@ -186,6 +186,7 @@ def stored(
         "tensorrt": f"{release.name} {release.version}",
         "device": foreign or f"{device.name} {device.compute_capability}",  # type: ignore[union-attr]
         **{name: str(value) for name, value in asdict(how).items()},
+        **({} if foreign else {"kernel_timings": str(KERNEL_TIMINGS)}),  # for another GPU nothing is timed
     }
 
     def make(timing_cache: bytes) -> Built:
