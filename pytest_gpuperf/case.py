@@ -42,10 +42,12 @@ class Case(Subject):
 
     Attributes:
         reference: what speed and accuracy are relative to; equal to ``engine`` for the reference's own case.
+        live: the engine of the live reference, where it is another one than the case's.
     """
 
     budget: Budget
     reference: EngineSpec
+    live: EngineSpec | None = None
 
 
 def run(case: Case, rig: Rig) -> CaseResult:
@@ -140,6 +142,7 @@ def _live(case: Case, rig: Rig, entry: BaselineEntry | None, measured: Measured)
     """Compare with the live reference, where the session has one."""
     candidate = livepair.Candidate(
         engine=case.engine,
+        live=case.live,
         batches=case.batches,
         info=measured.info,
         inputs_digest=measured.conditions["inputs_digest"],

@@ -59,6 +59,9 @@ _SOURCES = frozenset(source for sources in BUILT_FROM.values() for source in sou
 
 _HOST = ("cpu", "cores", "instructions")
 
+#: How many cards of which model, such as ``2 x NVIDIA H200``.
+_CARDS = "hardware.gpu"
+
 #: What engines report among their versions without being one.
 _NO_VERSIONS = frozenset({"engine_sha256", "cuda_driver", "gpu"})
 
@@ -68,7 +71,8 @@ _VERSIONED = ("_version", "software.")
 def diff(measured: Mapping[str, str], approved: Mapping[str, str]) -> Differences:
     """Compare the conditions of a run with those of a baseline, each difference in its class.
 
-    Two rules need more than a name. A version (``…_version``, ``software.…``) must match in its major number and
+    Three rules need more than a name. A case runs on one card, so another number of the same model (``hardware.gpu``)
+    widens: the others share its host. A version (``…_version``, ``software.…``) must match in its major number and
     widens in the rest. A file that differs although it was built from the same (:data:`BUILT_FROM`) was rebuilt: an
     engine's builder times kernels and chooses others each time, which widens; a converted model computes the same in
     the same way, which is recorded. Built from something else, it is another engine.
@@ -137,7 +141,7 @@ def digest(conditions: Mapping[str, str]) -> str:
     What the engine was built from is left out, since that is what changes from one accepted run to the next.
     """
     kept = {
-        name: _major(value) if _is_version(name) else value
+        name: _major(value) if _is_version(name) else _card(value) if name == _CARDS else value
         for name, value in conditions.items()
         if name not in BUILT_FROM and name not in _SOURCES and (_is_version(name) or _class(name, "", "") == "match")
     }
@@ -181,9 +185,15 @@ def _class(name: str, was: str, now: str) -> str:
         return "recorded"
     if last in WIDENS:
         return "widens"
+    if name == _CARDS and _card(was) == _card(now) != "":
+        return "widens"
     if _is_version(name) and ABSENT not in {was, now} and _major(was) == _major(now) != "":
         return "widens"
     return "match"
+
+
+def _card(cards: str) -> str:
+    return re.sub(r"^\d+ x ", "", cards)
 
 
 def _is_version(name: str) -> bool:

@@ -85,6 +85,7 @@ class GpuPerf:
         budget: Budget | None = None,
         *,
         reference: EngineSpec | None = None,
+        live: EngineSpec | None = None,
     ) -> None:
         """Measure ``engine`` on ``inputs`` and fail the test unless its verdict is green.
 
@@ -93,6 +94,8 @@ class GpuPerf:
             inputs: from the fixture ``batched_inputs``.
             budget: absolute bounds; the approved baseline is compared in any case.
             reference: what speed and accuracy are relative to; default: the same model in FP32, see docs.
+            live: what the live reference of ``--gpu-against=python:…`` or ``git:…`` runs; default: the same engine.
+                It is how two stacks are compared, each under the Python that it needs.
         """
         __tracebackhide__ = True
         from pytest_gpuperf.case import Case
@@ -101,6 +104,7 @@ class GpuPerf:
             **self.asked(engine, inputs),
             budget=budget or Budget(),
             reference=reference or default_reference(engine.model, max_batch=engine.max_batch),
+            live=live,
         )
         _fail(self._session.check(self._item, this))
 

@@ -134,9 +134,14 @@ def margins(tolerance: Tolerance) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """The side that is judged, as the case's own measurement found it."""
+    """The side that is judged, as the case's own measurement found it.
+
+    Attributes:
+        live: the engine that the live reference runs; ``None`` = the same.
+    """
 
     engine: EngineSpec
+    live: EngineSpec | None = None
     batches: BatchSpec
     info: EngineInfo
     inputs_digest: str
@@ -151,7 +156,7 @@ def measure(candidate: Candidate, rig: Rig, entry: BaselineEntry | None, *, case
     """
     if rig.opponent is None:
         return None
-    reference = rig.opponent.reference(candidate.engine, candidate.batches, entry)
+    reference = rig.opponent.reference(candidate.engine, candidate.batches, entry, other=candidate.live)
     live = Live(against=str(rig.opponent.against), reference=reference.name, missing=reference.missing)
     if reference.missing:
         return live
@@ -201,7 +206,8 @@ def _rehearse(candidate: Candidate, reference: Reference, rig: Rig, cases: int) 
 
 def _check_same_work(candidate: Candidate, reference: Reference, info: EngineInfo, inputs_digest: str) -> None:
     sides = [(each.device.partition(":")[0], each.provider, each.precision) for each in (candidate.info, info)]
-    if sides[0] != sides[1]:
+    compared = sides if candidate.live is None else [side[:1] for side in sides]  # another engine is what was asked for
+    if compared[0] != compared[1]:
         raise ConfigError(
             "the live reference runs elsewhere, or in another precision, than the case",
             got=f"{', '.join(sides[1])} ({reference.name})",

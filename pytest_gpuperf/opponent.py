@@ -58,13 +58,29 @@ class Opponent:
     tree: Worktree | None = None
     artefact: Artefact | None = None
 
-    def reference(self, engine: EngineSpec, batches: BatchSpec, entry: BaselineEntry | None) -> Reference:
+    def reference(
+        self, engine: EngineSpec, batches: BatchSpec, entry: BaselineEntry | None, *, other: EngineSpec | None = None
+    ) -> Reference:
         """Return the reference side of a case.
 
+        Args:
+            engine: the case's own.
+            batches: what both sides are fed.
+            entry: the case's approved baseline.
+            other: what the reference side runs instead of ``engine``, where the test says so.
+
         Raises:
-            ConfigError: the artefact that the baseline names cannot be had.
+            ConfigError: the artefact that the baseline names cannot be had, or is no artefact of ``other``.
         """
         same = Reference(name=self.name, engine=engine, batches=batches, artefact=self.artefact)
+        if other is not None:
+            if self.against.kind not in ("python", "git"):
+                raise ConfigError(
+                    "the test names an engine for the live reference, and so does --gpu-against",
+                    got=f"--gpu-against={self.against} beside {other.kind} {other.precision}",
+                    expected="--gpu-against=python:INTERPRETER or git:REV",
+                )
+            same = replace(same, name=f"{other.kind} {other.precision}, {self.name}", engine=other)
         if self.against.kind == "baseline":
             if entry is None or entry.provenance.kind == "published":
                 return replace(same, missing="there is no measured baseline to run against")

@@ -54,7 +54,7 @@ class TensorFlowEngine(Engine):
         return "fp32" if self.spec.precision == "tf32" else self.spec.precision
 
     def _open(self, artefact: Artefact, cache: Path, progress: Progress) -> EngineInfo:  # noqa: ARG002
-        tf = self._tf
+        tf, options = self._tf, self.spec.options
         self._loaded, signature = runtime.signature(tf, artefact.path)
         precision = _graph_precision(tf, signature)
         is_tf32 = self.spec.precision == "tf32" and precision == "fp32"
@@ -70,9 +70,9 @@ class TensorFlowEngine(Engine):
             outputs=runtime.tensors(signature.structured_outputs),
             versions={"tensorflow": tf.__version__},
             mode={
-                "threads": str(runtime.threads(tf)),
+                "threads": self._threads(),
                 "graph": runtime.SIGNATURE,
-                "xla": self.spec.options.get("xla", "off"),
+                "xla": options.get("xla", "off"),
                 "tf32": "on" if is_tf32 else "off",
                 "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
                 "transfers": "in, out" if self._has_transfers else "none",
@@ -82,6 +82,11 @@ class TensorFlowEngine(Engine):
     @property
     def _has_transfers(self) -> bool:
         return self._device == "GPU" and self.spec.options.get("transfers", "in_out") == "in_out"
+
+    def _threads(self) -> str:
+        """Return how many; beside a GPU they only launch, and how many a host has is no condition of its own."""
+        is_left_to_host = self._device == "GPU" and "threads" not in self.spec.options
+        return "default" if is_left_to_host else str(runtime.threads(self._tf))
 
     def _configure(self) -> str:
         options = self.spec.options

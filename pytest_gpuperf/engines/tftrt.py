@@ -56,8 +56,11 @@ class TfTrtEngine(Engine):
 
     def _open(self, artefact: Artefact, cache: Path, progress: Progress) -> EngineInfo:
         entry = self._stored(artefact, cache, progress)
-        self._loaded, self._call = runtime.signature(self._tf, str(entry.path))
-        self._inputs = self._call.structured_input_signature[1]
+        self._loaded, call = runtime.signature(self._tf, str(entry.path))
+        names = trt.outputs(entry.path, call.structured_outputs)
+        self._call = lambda **feeds: {names[name]: tensor for name, tensor in call(**feeds).items()}
+        self._inputs = call.structured_input_signature[1]
+        self._outputs = {names[name]: spec for name, spec in call.structured_outputs.items()}
         found = trt.read_coverage(entry.path)
         check(found, float(self._options["min_converted_pct"]))
         self._check_placement()
@@ -72,7 +75,7 @@ class TfTrtEngine(Engine):
             precision=max(found.modes),
             artefact=artefact,
             inputs=runtime.tensors(self._inputs),
-            outputs=runtime.tensors(self._call.structured_outputs),
+            outputs=runtime.tensors(self._outputs),
             versions={
                 "tensorflow": self._tf.__version__,
                 "tensorrt": trt.text(self._versions.loaded),
@@ -101,6 +104,7 @@ class TfTrtEngine(Engine):
             "precision": self.spec.precision,
             "batches": ",".join(map(str, self._batches)),
             "shapes": self._options["shapes"],
+            "outputs": "by name",  # of conversions before, nobody knows
         }
 
         def build(path: Path) -> None:

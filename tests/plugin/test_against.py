@@ -104,6 +104,19 @@ def test_the_same_program_under_another_interpreter_passes(live):
     assert live.results()[SLOW]["live"]["reference"] == f"python:{sys.executable}"
 
 
+@pytest.mark.parametrize(
+    ("case", "ours", "theirs", "verdict"), [(FAST, "fast", "slow", "improved"), (SLOW, "slow", "fast", "regressed")]
+)
+def test_another_engine_under_another_interpreter(live, case, ours, theirs, verdict):
+    suite = live.path / "test_suite.py"
+    text = suite.read_text()
+    other = f'engine(FAKE, "fakes.scripted:ScriptedEngine", script="{theirs}.json")'
+    suite.write_text(text.replace("reference=reference)", f"reference=reference, live={other})"))
+    live.run(f"--gpu-against=python:{sys.executable}", "-k", ours)
+    assert live.verdicts() == {case: verdict}
+    assert live.results()[case]["live"]["reference"] == f"fakes.scripted:ScriptedEngine fp32, python:{sys.executable}"
+
+
 def refuse(live, argument: str, *expected: str) -> None:
     """The session ends with status 4 and these words, and nothing was measured."""
     result = live.run(argument)

@@ -236,3 +236,25 @@ def test_a_file_by_name_is_an_artefact(tmp_path, name, kind):
         path.write_text("x")
     artefact = given(path)
     assert (artefact.kind, artefact.path, len(artefact.sha256)) == (kind, str(path), 64)
+
+
+def test_a_test_may_name_another_engine_for_the_other_interpreter(tmp_path):
+    found = opponent._python(Against("python", sys.executable), tmp_path, tmp_path, tmp_path)
+    engine, batches = case(".")
+    other = replace(engine, kind="tftrt", precision="fp16")
+    reference = found.reference(engine, batches, None, other=other)
+    assert (reference.engine, reference.batches) == (other, batches)
+    assert reference.name == f"tftrt fp16, python:{sys.executable}"
+
+
+@pytest.mark.parametrize("kind", ["baseline", "engine"])
+def test_two_answers_to_what_the_live_reference_runs_are_refused(kind, tmp_path):
+    found = opponent.Opponent(against=Against(kind, "x.onnx"), name=kind, cache=tmp_path)
+    engine, batches = case(".")
+    with pytest.raises(ConfigError) as caught:
+        found.reference(engine, batches, None, other=replace(engine, kind="tftrt", precision="fp16"))
+    assert str(caught.value).splitlines() == [
+        "the test names an engine for the live reference, and so does --gpu-against",
+        f"  got:      --gpu-against={Against(kind, 'x.onnx')} beside tftrt fp16",
+        "  expected: --gpu-against=python:INTERPRETER or git:REV",
+    ]

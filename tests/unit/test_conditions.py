@@ -74,6 +74,7 @@ WIDENINGS = [
     ("host", "EPYC, 8"),
     ("artefact_sha256", "bbbb"),
     ("engine_sha256", "ffff"),
+    ("hardware.gpu", "1 x NVIDIA A40"),
 ]
 RECORDED = [("clock_mhz", "1200"), ("temperature_c", "75")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -237,6 +238,32 @@ def test_overlapping_work_is_counted_once(spans: list[tuple[int, int]]) -> None:
 
 
 # --- on disk ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "named"),
+    [
+        (["logits"], {"logits": "logits"}),
+        (["output_0"], {"output_0": "logits"}),
+    ],
+)
+def test_outputs_get_the_models_names_back(tmp_path: Path, found: list[str], named: dict[str, str]) -> None:
+    (tmp_path / trt.OUTPUTS).write_text('["logits"]')
+    assert trt.outputs(tmp_path, found) == named
+
+
+def test_many_outputs_are_numbered_in_the_order_of_their_names(tmp_path: Path) -> None:
+    own = [f"head_{letter}" for letter in "abcdefghijkl"]
+    (tmp_path / trt.OUTPUTS).write_text(json.dumps(own))
+    found = trt.outputs(tmp_path, [f"output_{number}" for number in (11, 2, 10, 0, 1, 3, 4, 5, 6, 7, 8, 9)])
+    assert found == {f"output_{number}": name for number, name in enumerate(own)}
+
+
+def test_an_output_that_is_gone_is_named(tmp_path: Path) -> None:
+    (tmp_path / trt.OUTPUTS).write_text('["logits", "pooled"]')
+    with pytest.raises(ConfigError, match="TF-TRT changed the number of outputs") as caught:
+        trt.outputs(tmp_path, ["output_0"])
+    assert (caught.value.got, caught.value.expected) == ("output_0", "logits, pooled")
 
 
 def test_a_conversion_is_kept_and_a_damaged_one_made_again(tmp_path: Path) -> None:

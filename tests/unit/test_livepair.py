@@ -182,6 +182,16 @@ def test_sides_that_do_not_do_the_same_work_are_refused(changes, digest, message
     assert "git:old, commit 123" in caught.value.got
 
 
+def test_another_engine_that_was_asked_for_may_be_of_another_provider_but_not_elsewhere():
+    candidate = livepair.Candidate(engine=SPEC, live=SPEC, batches=BATCHES, info=info(), inputs_digest="abc")
+    reference = Reference(name="tftrt fp16, python:/old", engine=SPEC, batches=BATCHES)
+    livepair._check_same_work(candidate, reference, info(provider="TF-TRT", precision="int8"), "abc")
+    with pytest.raises(ConfigError, match="runs elsewhere"):
+        livepair._check_same_work(candidate, reference, info(device="cpu"), "abc")
+    with pytest.raises(ConfigError, match="is fed other inputs"):
+        livepair._check_same_work(candidate, reference, info(), "abd")
+
+
 def test_a_session_without_an_opponent_has_no_live_pair():
     candidate = livepair.Candidate(engine=SPEC, batches=BATCHES, info=info(), inputs_digest="abc")
     assert livepair.measure(candidate, SimpleNamespace(opponent=None), None, cases=1) is None

@@ -6,7 +6,7 @@ All of it is as of TensorFlow 2.17, the last release with TF-TRT; the release no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ ENGINE_OP = "TRTEngineOp"
 WORKSPACE_BYTES = 4 << 30
 MIN_SEGMENT = 3
 """Fewer operations in a row than this stay in TensorFlow: TF-TRT's own default."""
-COVERAGE = "coverage.json"
+COVERAGE, OUTPUTS = "coverage.json", "outputs.json"
 _CHECK = "_check_trt_version_compatibility"
 
 
@@ -184,6 +184,29 @@ def convert(
         made.save(str(target), save_gpu_specific_engines=True)
         found = coverage(made._converted_graph_def)  # noqa: SLF001 - what is saved no longer shows all of it
         (target / COVERAGE).write_text(json.dumps([found.segments, found.inside, found.outside, sorted(found.modes)]))
+    _, call = runtime.signature(runtime.load(), source)
+    (target / OUTPUTS).write_text(json.dumps(sorted(call.structured_outputs)))
+
+
+def outputs(folder: Path, found: Collection[str]) -> dict[str, str]:
+    """Return the model's own name of each output of a converted signature.
+
+    TF-TRT 2.17 names what it saves ``output_0``, ``output_1`` …, in the order in which TensorFlow flattens a
+    signature's outputs: by name.
+
+    Args:
+        folder: what :func:`convert` wrote.
+        found: the converted signature's names.
+
+    Raises:
+        ConfigError: they are not as many as the model's.
+    """
+    own = json.loads((folder / OUTPUTS).read_text())
+    if set(found) == set(own):
+        return {name: name for name in own}
+    if len(found) != len(own):
+        raise ConfigError("TF-TRT changed the number of outputs", got=", ".join(found), expected=", ".join(own))
+    return dict(zip(sorted(found, key=lambda name: (len(name), name)), own, strict=True))
 
 
 def read_coverage(folder: Path) -> Coverage:
