@@ -205,7 +205,7 @@ def certify(trials: Sequence[Trial], rule: Rule, fingerprint: Fingerprint) -> Ce
         hardware=fingerprint.hardware,
         margin_pct=rule.margin_pct,
         alpha=rule.alpha,
-        budget_s=rule.budget_s,
+        budget_s=rule.budget_s * rule.overtime,
         false_fail=false_fail,
         suite_false_fail_upper=1 - (1 - false_fail.upper) ** SUITE,
         effects=tuple(_effect(pct, trials) for pct in sorted({trial.effect_pct for trial in trials})),
