@@ -56,11 +56,10 @@ class TfTrtEngine(Engine):
 
     def _open(self, artefact: Artefact, cache: Path, progress: Progress) -> EngineInfo:
         entry = self._stored(artefact, cache, progress)
-        self._loaded, call = runtime.signature(self._tf, str(entry.path))
-        names = trt.outputs(entry.path, call.structured_outputs)
-        self._call = lambda **feeds: {names[name]: tensor for name, tensor in call(**feeds).items()}
-        self._inputs = call.structured_input_signature[1]
-        self._outputs = {names[name]: spec for name, spec in call.structured_outputs.items()}
+        self._loaded, self._signature = runtime.signature(self._tf, str(entry.path))
+        self._names = trt.outputs(entry.path, self._signature.structured_outputs)
+        self._inputs = self._signature.structured_input_signature[1]
+        self._outputs = {self._names[name]: spec for name, spec in self._signature.structured_outputs.items()}
         found = trt.read_coverage(entry.path)
         check(found, float(self._options["min_converted_pct"]))
         self._check_placement()
@@ -121,6 +120,10 @@ class TfTrtEngine(Engine):
 
         return store.get_or_build(cache / "tftrt", recipe, build, progress=progress)
 
+    def _call(self, **feeds: Any) -> dict[str, Any]:
+        """Run the signature; TF-TRT numbers its outputs, callers know them by the model's names."""
+        return {self._names[name]: tensor for name, tensor in self._signature(**feeds).items()}
+
     def _sample(self, size: int) -> dict[str, Any]:
         from pytest_gpuperf import inputs
 
@@ -160,7 +163,7 @@ class TfTrtEngine(Engine):
         )
 
     def _close(self) -> None:
-        del self._call, self._loaded
+        del self._signature, self._loaded
 
 
 def options(spec: EngineSpec) -> dict[str, str]:
