@@ -5,8 +5,8 @@
 
 Each replay draws pairs one by one and looks after each, as a comparison does, until it decides or has had them all.
 The pairs come from distributions that flatter and from some that do not, and from recorded ones: fresh process pairs of
-identical programs, every workload centred, drawn one by one and, so that what neighbours share stays in, in the order
-in which they were measured. The foil is what a naive tool does with the same pairs: a Mann-Whitney test on all block
+identical programs, drawn one by one and, so that what neighbours share stays in, in the order in which they were
+measured. The foil is what a naive tool does with the same pairs: a Mann-Whitney test on all block
 medians so far, after every pair, at the same alpha.
 
 Nothing was stopped while the pairs were recorded: a stopped comparison keeps its last pairs because of what they said.
@@ -78,20 +78,22 @@ def record(path: Path, pairs: int) -> None:
 
 
 def recorded(path: Path) -> dict[str, Draw]:
-    """Return draws of recorded pairs, each workload centred and scaled: one by one, and in the order of their time."""
+    """Return draws of recorded pairs, each workload scaled: one by one, and in the order of their time.
+
+    Which of two identical programs is the candidate is a coin toss, and is tossed anew for every pair: that is the null
+    hypothesis itself. To centre a sample on its own mean would be milder than truth, which knows no such mean.
+    """
     workloads = json.loads(path.read_text(encoding="utf-8"))["workloads"].values()
-    scaled = [(x - x.mean()) / x.std() for x in (np.array(each["log_ratios"]) for each in workloads)]
+    scaled = [x / math.sqrt(np.mean(x**2)) for x in (np.array(each["log_ratios"]) for each in workloads)]
+
+    def alone(rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.choice(scaled[rng.integers(len(scaled))], n) * rng.choice([-1, 1], n)
 
     def in_order(rng: np.random.Generator, n: int) -> np.ndarray:
         series = scaled[rng.integers(len(scaled))]
-        return np.take(series, np.arange(n) + rng.integers(len(series)), mode="wrap")
+        return np.take(series, np.arange(n) + rng.integers(len(series)), mode="wrap") * rng.choice([-1, 1], n)
 
-    return {
-        f"recorded ({len(scaled)} workloads), one by one": lambda rng, n: rng.choice(
-            scaled[rng.integers(len(scaled))], n
-        ),
-        "recorded, in their order": in_order,
-    }
+    return {f"recorded ({len(scaled)} workloads), one by one": alone, "recorded, in their order": in_order}
 
 
 def replay(draw: Draw, rule: Rule, replays: int, seed: int) -> dict[str, float]:

@@ -21,7 +21,7 @@ from pytest_gpuperf.selfcheck import Certificate, Trial
 RULE = Rule(
     margin_pct=1.25,
     max_pairs=40,
-    round_s=0.2,
+    round_s=0.15,
     block_s=SHARED_BLOCK_S,
     budget_s=10.0,
     overtime=3.0,
