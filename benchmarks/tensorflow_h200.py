@@ -31,8 +31,6 @@ import suites_h200  # noqa: E402 - the benchmark that this one extends
 from jobs import Board, Job  # noqa: E402
 
 BATCHES = (1, 8, 16, 32, 64)
-#: What is built and measured first, and what comes when that is done.
-FIRST, REST = (8, 64), (1, 16, 32)
 BUILD_LIMIT_S, SESSION_LIMIT_S, STEP_LIMIT_S = 420, 420, 150
 EXTRA = "JSON: further jobs, by what they need (native, both): [name, host or tf, arguments, needs, limit_s]"
 #: Suffixes of what comes back.
@@ -41,8 +39,8 @@ VISION, LANGUAGE = "resnet50", "bert_base"
 FILES = {VISION: "suites/vision/test_resnet50", LANGUAGE: "suites/language/test_bert_base"}
 #: Rows of TensorFlow in the order in which they are measured; TF32 is a process's, so it comes last.
 ROWS = ("tensorflow_fp32", "tensorflow_mixed_float16", "tensorflow_xla", "tensorflow_tf32")
-#: Engines that are built with nothing beside them: their bars are close.
-QUIET = ((VISION, "fp16", 8), (LANGUAGE, "fp16", 1))
+#: Engines that are built with nothing beside them: the bar is close.
+QUIET = ((VISION, "fp16", 8),)
 #: Rows that are measured in five processes when all others are done.
 FIVE = ("tensorflow_fp32", "tftrt_fp16", "tensorflow_mixed_float16", "tftrt_int8", "tensorflow_tf32")
 
@@ -109,7 +107,8 @@ class Plan:
     """What is to be done, from what the tests ask for."""
 
     def __init__(self, arguments: argparse.Namespace, board: Board, found: list[tuple[str, Any]]) -> None:
-        self.arguments, self.board, self.cases = arguments, board, found
+        self.arguments, self.board = arguments, board
+        self.cases = [(test, spec) for test, spec in found if _batch(test) in BATCHES]
         self.gpus = tuple(suites_h200.gpus())
         self.done: dict[str, Job] = {}
         self.builds: dict[str, Job] = {}  # by what they build
@@ -118,33 +117,28 @@ class Plan:
         """Return all jobs, the most important first."""
         return [
             *(self._models(model) for model in FILES),
-            *self._builds(VISION, "tensorrt", BATCHES, ("fp16", "fp32", "int8")),
-            self._session("resnet50-tensorrt", VISION, "tensorrt", BATCHES),
-            self._session("resnet50-five-fp16", VISION, "tensorrt", BATCHES, row="tensorrt_fp16", processes=5),
+            *self._builds(VISION, "tensorrt", ("fp16", "fp32", "int8")),
+            *self._builds(VISION, "tftrt", ("int8", "fp16")),
+            *self._builds(LANGUAGE, "tftrt", ("fp16",)),
+            *self._builds(LANGUAGE, "tensorrt", ("fp16",)),
+            self._session("resnet50-tensorrt", VISION, "tensorrt"),
             *self._extras("native"),
-            *self._builds(LANGUAGE, "tensorrt", (1,), ("fp16",)),
-            *self._builds(VISION, "tftrt", FIRST, ("fp16", "int8")),
-            *self._builds(LANGUAGE, "tensorrt", BATCHES, ("fp16", "fp32", "int8")),
-            self._session("resnet50-tensorflow", VISION, "tensorflow", BATCHES),
-            self._session("resnet50-tftrt-first", VISION, "tftrt", FIRST),
+            self._session("resnet50-tftrt", VISION, "tftrt"),
             *self._extras("both"),
-            self._session("bert_base-five-fp16", LANGUAGE, "tensorrt", (1, 8), row="tensorrt_fp16", processes=5),
-            self._session("bert_base-tensorflow", LANGUAGE, "tensorflow", BATCHES),
-            *self._builds(LANGUAGE, "tftrt", FIRST, ("fp16",)),
-            *self._builds(VISION, "tftrt", REST, ("fp16",)),
-            self._session("bert_base-tensorrt", LANGUAGE, "tensorrt", BATCHES),
-            self._session("bert_base-tftrt-fp16", LANGUAGE, "tftrt", FIRST, row="tftrt_fp16"),
-            self._session("resnet50-tftrt-fp16-rest", VISION, "tftrt", REST, row="tftrt_fp16"),
-            self._trace("trace-tftrt-first", "tf", "resnet50-tftrt-first", "bert_base-tftrt-fp16"),
+            self._session("resnet50-tensorflow", VISION, "tensorflow"),
+            self._session("bert_base-tftrt-fp16", LANGUAGE, "tftrt", row="tftrt_fp16"),
+            self._session("bert_base-tensorflow", LANGUAGE, "tensorflow"),
+            self._session("bert_base-tensorrt-fp16", LANGUAGE, "tensorrt", row="tensorrt_fp16"),
+            self._trace("trace-tftrt", "tf", "resnet50-tftrt", "bert_base-tftrt-fp16"),
+            self._trace("trace-tensorrt", "host", "resnet50-tensorrt", "bert_base-tensorrt-fp16"),
+            *self._builds(LANGUAGE, "tftrt", ("int8",)),
+            *self._builds(LANGUAGE, "tensorrt", ("fp32", "int8")),
+            self._session("bert_base-tftrt-int8", LANGUAGE, "tftrt", row="tftrt_int8"),
+            self._session("bert_base-tensorrt-fp32", LANGUAGE, "tensorrt", row="tensorrt_fp32"),
+            self._session("bert_base-tensorrt-int8", LANGUAGE, "tensorrt", row="tensorrt_int8"),
             self._trace("trace-tensorflow", "tf", "resnet50-tensorflow", "bert_base-tensorflow"),
-            self._trace("trace-tensorrt", "host", "resnet50-tensorrt", "bert_base-tensorrt"),
-            *self._builds(VISION, "tftrt", REST, ("int8",)),
-            *self._builds(LANGUAGE, "tftrt", FIRST, ("int8",)),
-            self._session("resnet50-tftrt-int8-rest", VISION, "tftrt", REST, row="tftrt_int8"),
-            self._session("bert_base-tftrt-int8", LANGUAGE, "tftrt", FIRST, row="tftrt_int8"),
             *(
-                self._session(f"{model}-five-{row}", model, row.partition("_")[0], batches, row=row, processes=5)
-                for batches in (FIRST, REST)
+                self._session(f"{model}-five-{row}", model, row.partition("_")[0], row=row, processes=5)
                 for row in FIVE
                 for model in FILES
             ),
@@ -174,18 +168,16 @@ class Plan:
             f"models-{model}", lambda: command, ready.exists, gpus=("",), limit_s=STEP_LIMIT_S, is_build=True
         )
 
-    def _builds(self, model: str, kind: str, batches: Sequence[int], precisions: Sequence[str]) -> list[Job]:
-        """Return the jobs that build the engines of these tests, those of the given batches and precisions first."""
+    def _builds(self, model: str, kind: str, precisions: Sequence[str]) -> list[Job]:
+        """Return the jobs that build the engines of these tests, in the order of the precisions."""
         import msgspec
 
         jobs = []
         for precision in precisions:
-            for batch in batches:
-                for test, spec in self.cases:
-                    name = title(spec)
-                    wanted = (spec.model.name, spec.kind, spec.precision) == (model, kind, precision)
-                    if not wanted or not test.endswith(f"[{batch}]") or name in self.builds:
-                        continue
+            for spec in (spec for _, spec in self.cases):
+                name = title(spec)
+                wanted = (spec.model.name, spec.kind, spec.precision) == (model, kind, precision)
+                if wanted and name not in self.builds:
                     path = self.arguments.work / f"build-{name}.json"
                     path.write_bytes(msgspec.json.encode(spec))
                     command = [self._python("tf" if kind == "tftrt" else "host"), *self._own("one", "--specs", path)]
@@ -207,17 +199,13 @@ class Plan:
             return self.done[f"models-{spec.model.name}"].ended == 0
         return suites_h200.is_here(self.arguments.bundle, spec)
 
-    def _session(
-        self, name: str, model: str, kind: str, batches: Sequence[int], *, row: str = "", processes: int = 1
-    ) -> Job:
+    def _session(self, name: str, model: str, kind: str, *, row: str = "", processes: int = 1) -> Job:
         """Return the job that runs the suite's tests of one kind of engine whose engines could be built."""
         rows = ROWS if kind == "tensorflow" else ()
         tests = [
             (test, title(spec))
             for test, spec in self.cases
-            if (spec.model.name, spec.kind) == (model, kind)
-            and any(test.endswith(f"[{batch}]") for batch in batches)
-            and f"::test_{row}" in test
+            if (spec.model.name, spec.kind) == (model, kind) and _batch(test) in BATCHES and f"::test_{row}" in test
         ]
         tests.sort(key=lambda pair: next((at for at, each in enumerate(rows) if f"_{each}[" in pair[0]), 0))
         builds = list({name: self.builds[name] for _, name in tests if name in self.builds}.values())

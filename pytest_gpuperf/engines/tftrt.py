@@ -4,11 +4,16 @@ Options of the engine (all strings, all conditions):
 
 ========================  ============================  ==========================================================
 ``batches``               default: ``max_batch``        batch sizes that engines are built for, such as ``1,8,64``
-``shapes``                ``static`` (default), ``dynamic``  an engine per batch size, or one with a profile for each
+``shapes``                ``static`` (default),         ``static``: an engine per batch size; ``dynamic``: one with a
+                          ``dynamic``, ``range``        profile for each; ``range``: one profile from least to largest
 ``transfers``             ``in_out`` (default), ``none``  whether a call uploads its inputs and fetches its outputs
 ``min_converted_pct``     default 0                     fewer operations in TensorRT are a ``config`` error
 ``allow_patch_mismatch``  ``false`` (default), ``true``  see ``gpuperf_tftrt_allow_patch_mismatch``
 ========================  ============================  ==========================================================
+
+A static engine takes smaller batches too (TF-TRT then works with an implicit batch dimension, and uses the smallest
+engine that is large enough), ``range`` all between its ends, ``dynamic`` those that it names. Others are refused:
+TF-TRT would fall back to TensorFlow without a word.
 
 How many segments there are and how many operations they hold are conditions: a change that pushes operations out of
 TensorRT is another engine, and not comparable with the approved one.
@@ -25,11 +30,17 @@ from pytest_gpuperf.errors import ConfigError
 from pytest_gpuperf.records import Artefact, EngineInfo, EngineSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_gpuperf.engines.base import Arrays
     from pytest_gpuperf.engines.tf.trt import Coverage, Versions
 
 CALIBRATION_SAMPLES = 32
-_CHOICES = {"shapes": ("static", "dynamic"), "transfers": ("in_out", "none"), "allow_patch_mismatch": ("false", "true")}
+_CHOICES = {
+    "shapes": ("static", *trt.STRATEGIES),
+    "transfers": ("in_out", "none"),
+    "allow_patch_mismatch": ("false", "true"),
+}
 _NUMBERS = ("batches", "min_converted_pct")
 
 
@@ -113,7 +124,7 @@ class TfTrtEngine(Engine):
                 artefact.path,
                 path,
                 precision=self.spec.precision,
-                dynamic=self._options["shapes"] == "dynamic",
+                shapes=self._options["shapes"],
                 batches=[self._sample(size) for size in self._batches],
                 calibration=self._calibration(),
             )
@@ -149,14 +160,7 @@ class TfTrtEngine(Engine):
         placement.check(placement.counted(self._tf, graphs), "GPU")
 
     def _bind(self, batch: Arrays) -> Binding:
-        size = len(next(iter(batch.values())))
-        if size not in self._batches:
-            raise ConfigError(
-                "no TensorRT engine was built for this batch size",
-                got=f"batch {size}",
-                expected=f"one of {', '.join(map(str, self._batches))}",
-                hint="name it in the engine's option batches; TF-TRT would fall back to TensorFlow without a word",
-            )
+        check_size(len(next(iter(batch.values()))), self._options["shapes"], self._batches)
         has_transfers = self._options["transfers"] == "in_out"
         return runtime.TensorFlowBinding(
             self._tf, self._call, self._inputs, batch, device="/GPU:0", has_transfers=has_transfers
@@ -203,6 +207,32 @@ def check(found: Coverage, min_converted_pct: float) -> None:
         expected=f"at least one segment and {min_converted_pct:g} % of the operations",
         hint="look for an operation that TensorRT does not know; TF_TRT_SHOW_DETAILED_REPORT=1 says why each was left",
     )
+
+
+def check_size(size: int, shapes: str, batches: Sequence[int]) -> None:
+    """Refuse a batch size that no TensorRT engine takes.
+
+    Args:
+        size: what is to be run.
+        shapes: the engine's option.
+        batches: what the engines were built for, smallest first.
+
+    Raises:
+        ConfigError: TF-TRT would run it in TensorFlow.
+    """
+    taken = {
+        "static": (1 <= size <= batches[-1], f"at most {batches[-1]}"),
+        "range": (batches[0] <= size <= batches[-1], f"{batches[0]} to {batches[-1]}"),
+        "dynamic": (size in batches, f"one of {', '.join(map(str, batches))}"),
+    }
+    is_taken, expected = taken[shapes]
+    if not is_taken:
+        raise ConfigError(
+            "no TensorRT engine was built for this batch size",
+            got=f"batch {size}",
+            expected=expected,
+            hint="name it in the engine's option batches; TF-TRT would fall back to TensorFlow without a word",
+        )
 
 
 def notes(versions: Versions, found: Coverage) -> tuple[str, ...]:

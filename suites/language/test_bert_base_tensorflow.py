@@ -16,6 +16,8 @@ TOKENS, SAMPLES = "tokens-128", 64
 #: Not the default's sentences: a calibration looks at those.
 SEED = 1
 
+# Operations on shapes, which attention is full of, go to TensorRT only with shape profiles: one engine for all batches.
+
 
 @pytest.fixture
 def check(engine, batched_inputs, gpuperf, batch):
@@ -46,9 +48,9 @@ def test_tensorflow_xla(check):
     check("tensorflow", "fp32", Budget(max_output_rel_rmse=1e-4), device="cuda", xla="on")
 
 
-def test_tftrt_fp16(check, batch):
-    check("tftrt", "fp16", Budget(max_output_rel_rmse=2e-2), batches=batch, shapes="dynamic")
+def test_tftrt_fp16(check):
+    check("tftrt", "fp16", Budget(max_output_rel_rmse=2e-2), batches="1,64", shapes="range")
 
 
-def test_tftrt_int8(check, batch):
-    check("tftrt", "int8", Budget(min_output_cosine=0.95), batches=batch, shapes="dynamic")
+def test_tftrt_int8(check):
+    check("tftrt", "int8", Budget(min_output_cosine=0.95), batches="1,64", shapes="range")

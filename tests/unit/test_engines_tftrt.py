@@ -212,6 +212,51 @@ def test_a_wrong_option_is_named(options: dict[str, str], message: str) -> None:
     assert caught.value.what == message
 
 
+@pytest.mark.parametrize(
+    ("shapes", "taken", "refused", "expected"),
+    [
+        ("static", (1, 7, 8, 63, 64), (0, 65), "at most 64"),
+        ("range", (8, 9, 64), (1, 7, 65), "8 to 64"),
+        ("dynamic", (8, 64), (1, 9, 65), "one of 8, 64"),
+    ],
+)
+def test_a_batch_that_no_engine_takes_is_refused(
+    shapes: str, taken: tuple[int, ...], refused: tuple[int, ...], expected: str
+) -> None:
+    for size in taken:
+        tftrt.check_size(size, shapes, [8, 64])
+    for size in refused:
+        with pytest.raises(ConfigError) as caught:
+            tftrt.check_size(size, shapes, [8, 64])
+        assert str(caught.value).splitlines() == [
+            "no TensorRT engine was built for this batch size",
+            f"  got:      batch {size}",
+            f"  expected: {expected}",
+            "  next:     name it in the engine's option batches; TF-TRT would fall back to TensorFlow without a word",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "asked"),
+    [
+        ("static", {}),
+        ("dynamic", {"use_dynamic_shape": True, "dynamic_shape_profile_strategy": "Optimal"}),
+        ("range", {"use_dynamic_shape": True, "dynamic_shape_profile_strategy": "Range"}),
+    ],
+)
+def test_shapes_are_said_in_tftrts_words(shapes: str, asked: dict[str, object], tmp_path: Path) -> None:
+    class Asked(Exception):  # noqa: N818 - ends the conversion where it begins
+        pass
+
+    def made(**options: object) -> None:
+        raise Asked({name: value for name, value in options.items() if "dynamic_shape" in name})
+
+    module = SimpleNamespace(TrtGraphConverterV2=made, **{trt._CHECK: None})
+    with pytest.raises(Asked) as caught:
+        trt.convert(module, "a", tmp_path, precision="fp16", shapes=shapes, batches=[{}], calibration=[])
+    assert caught.value.args[0] == asked
+
+
 # --- placement, and where time goes -----------------------------------------------------------------------------------
 
 

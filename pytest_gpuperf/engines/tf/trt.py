@@ -27,6 +27,8 @@ ENGINE_OP = "TRTEngineOp"
 WORKSPACE_BYTES = 4 << 30
 MIN_SEGMENT = 3
 """Fewer operations in a row than this stay in TensorFlow: TF-TRT's own default."""
+STRATEGIES = {"dynamic": "Optimal", "range": "Range"}
+"""TF-TRT's word for how it makes shape profiles of the batches that it is shown."""
 COVERAGE, OUTPUTS = "coverage.json", "outputs.json"
 _CHECK = "_check_trt_version_compatibility"
 
@@ -150,7 +152,7 @@ def convert(
     target: Path,
     *,
     precision: str,
-    dynamic: bool,
+    shapes: str,
     batches: Sequence[Batch],
     calibration: Sequence[Batch],
 ) -> None:
@@ -161,12 +163,14 @@ def convert(
         source: folder of the SavedModel.
         target: folder to write.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        dynamic: one engine with a shape profile per batch size, where operations on shapes are converted too; else one
-            engine per batch size.
+        shapes: ``static`` for an engine per batch size; ``dynamic`` for one with a shape profile per batch size, where
+            operations on shapes are converted too; ``range`` for one profile from the smallest to the largest.
         batches: one of each size, smallest first.
         calibration: batches of one size, for INT8.
     """
-    more = {"use_dynamic_shape": True, "dynamic_shape_profile_strategy": "Optimal"} if dynamic else {}
+    more = {}
+    if shapes in STRATEGIES:
+        more = {"use_dynamic_shape": True, "dynamic_shape_profile_strategy": STRATEGIES[shapes]}
     with _without_its_check(trt_convert):
         made = trt_convert.TrtGraphConverterV2(
             input_saved_model_dir=source,
