@@ -148,6 +148,12 @@ def digest(conditions: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def is_rebuilt(differences: Differences) -> bool:
+    """Return whether the engine was built anew from the very same file."""
+    changed = {*differences.mismatched, *differences.widening, *differences.recorded}
+    return "engine_sha256" in differences.widening and changed.isdisjoint(("artefact_sha256", "graph_sha256"))
+
+
 def beside(differences: Differences) -> Differences:
     """Return the differences as they count where a live pair ran: another artefact is what it is about."""
     built = {name: pair for name, pair in differences.mismatched.items() if name in BUILT_FROM or name in _SOURCES}

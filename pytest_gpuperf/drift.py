@@ -16,16 +16,29 @@ Reference = Literal["live pair", "portable"]
 #: Allowed drift of accuracy figures where the tolerance does not name them, in percent; figures that are not here are
 #: reported and do not gate (one element decides ``max_abs``, and ``sqnr_db`` says what ``rel_rmse`` says).
 ACCURACY_PCT = {"top1": 0.5, "top1_agreement": 0.5, "rmse": 10.0, "rel_rmse": 10.0, "cosine": 0.1}
+#: The same of an engine that was built anew from the same file: which kernels win moves the rounding of what is summed
+#: in FP16. BERT-base's error at one sample a call was 0.0023 in one build on an H200 and 0.0033 in the next.
+REBUILT_PCT = {"rmse": 100.0, "rel_rmse": 100.0}
 #: Two correct FP32 runtimes differ by this much of the signal; drift below it is rounding.
 ROUNDING_REL_RMSE = 1e-4
 #: Chance that one more run of an unchanged program lies beyond the limit of a stored number.
 STORED_ALPHA = 0.005
 
 
-def accuracy(entry: BaselineEntry, current: Mapping[str, Metric], tolerance: Tolerance) -> list[Finding]:
-    """Compare accuracy figures with the baseline's; they are exact, so drift beyond the tolerance is drift."""
+def accuracy(
+    entry: BaselineEntry, current: Mapping[str, Metric], tolerance: Tolerance, *, is_rebuilt: bool = False
+) -> list[Finding]:
+    """Compare accuracy figures with the baseline's; they are exact, so drift beyond the tolerance is drift.
+
+    Args:
+        entry: approved baseline.
+        current: this run's figures.
+        tolerance: allowed drift; what it does not name has a limit here.
+        is_rebuilt: whether the engine was built anew from the same file.
+    """
+    limits = ACCURACY_PCT | (REBUILT_PCT if is_rebuilt else {}) | tolerance.per_metric_pct
     names = [name for name in entry.metrics if name in ACCURACY_PCT]
-    return [_accuracy(name, entry.metrics[name], current, tolerance) for name in sorted(names)]
+    return [_accuracy(name, entry.metrics[name], current, limits[name]) for name in sorted(names)]
 
 
 def stored(
@@ -157,11 +170,10 @@ def _decided(comparison: Comparison) -> tuple[Status, str]:
     return Status.INCONCLUSIVE, f"{cause}; smallest effect that could have been seen {change(comparison.mde_pct)}"
 
 
-def _accuracy(name: str, base: BaselineMetric, current: Mapping[str, Metric], tolerance: Tolerance) -> Finding:
+def _accuracy(name: str, base: BaselineMetric, current: Mapping[str, Metric], limit: float) -> Finding:
     metric = current.get(name)
     if metric is None:
         return _missing(name, base)
-    limit = tolerance.per_metric_pct.get(name, ACCURACY_PCT[name])
     if metric.unit == "fraction":
         # A set of n samples cannot tell apart what differs by less than one of them.
         limit = max(limit, 100 / metric.n)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pytest_gpuperf import budgets, drift, figures
+from pytest_gpuperf import budgets, conditions, drift, figures
 from pytest_gpuperf.records import (
     BaselineEntry,
     Budget,
@@ -98,7 +98,8 @@ def judge(
     elif differences.mismatched:
         found.append(_plain("conditions", Status.NOT_COMPARABLE, _mismatch(differences)))
     else:
-        found += _against(entry, measured, tolerance, policy, same_machine=same_machine)
+        is_rebuilt = conditions.is_rebuilt(differences)
+        found += _against(entry, measured, tolerance, policy, same_machine=same_machine, is_rebuilt=is_rebuilt)
     outcome = _verdict(_doubt(found, measured.steady) if policy.require_steady else found)
     if measured.live is None or measured.live.missing:
         return outcome
@@ -112,10 +113,11 @@ def _against(
     policy: Policy,
     *,
     same_machine: bool,
+    is_rebuilt: bool,
 ) -> list[Finding]:
     """Compare with a measured baseline whose conditions match; what compares nothing is not comparable."""
     current = figures.of(measured)
-    found = drift.accuracy(entry, current, tolerance)
+    found = drift.accuracy(entry, current, tolerance, is_rebuilt=is_rebuilt)
     ratio = drift.portable(measured.comparison, entry.metrics.get(figures.SPEED_RATIO))
     if ratio is not None:
         found.append(ratio if measured.live is None else _context(ratio))

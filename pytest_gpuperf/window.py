@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 
 from pytest_gpuperf.health import POWER_CAP, THROTTLES
@@ -166,10 +167,18 @@ def _rise(rows: Sequence[Row], name: str) -> float | None:
 
 
 def _growth(rows: Sequence[Row], name: str) -> float | None:
-    """Return the last quarter's mean less the first quarter's, so that one odd sample is not called growth."""
+    """Return by how much a gauge grew all the time: three times the least rise from a quarter to the next.
+
+    A step is no growth (more calls in flight need more buffers, an allocator takes them at once), nor is an odd sample.
+    """
     values = _values(rows, name)
     quarter = len(values) // 4
-    return fmean(values[-quarter:]) - fmean(values[:quarter]) if quarter else None
+    if not quarter:
+        return None
+    middle = len(values) // 2
+    starts = (0, middle - quarter, middle, len(values) - quarter)
+    means = [fmean(values[start : start + quarter]) for start in starts]
+    return max(0.0, 3 * min(after - before for before, after in pairwise(means)))
 
 
 def _throttles(rows: Sequence[Row]) -> dict[str, float | None]:

@@ -15,9 +15,19 @@ from pytest_gpuperf.physics import Row
 if TYPE_CHECKING:
     from pytest_gpuperf.records import BaselineEntry
 
+    #: Model and row → batch → figure.
+    _Figures = dict[tuple[str, str], dict[int, float]]
+
 #: A call whose GPU works less than this share of it waits for the host.
 HOST_BOUND_PCT = 50.0
+#: What the article says TF-TRT gains over TensorFlow FP32.
+CLAIMED = (2.0, 3.0)
+_BASE = "tensorflow fp32"
 _NOTHING = "nothing was recorded"
+_ON_SPLITS = (
+    "A call under TensorFlow's profiler is longer than one without; native rows are timed without one, and their copies "
+    "are the GPU's time with them less the time without. *host ms* is the part of a call in which the GPU rests."
+)
 
 
 def render(
@@ -32,6 +42,8 @@ def render(
         cases: of ``results.json`` documents, as dictionaries; without figures they are passed over.
         splits: rows that say where a call's time goes.
     """
+    cases, splits = list(cases), list(splits)
+    calls, rates = _calls(cases, splits), _rates(cases)
     sections = [
         "# The article's tables beside ours",
         "Generated from recorded results; not edited by hand.",
@@ -48,12 +60,18 @@ def render(
             _measured(cases),
         ),
         "Rows of different clocks or transfers are not each other's ratio. A median without enough calls is left out.",
+        "## What each step gains",
+        f"How many times faster a call is than {_BASE}'s, uploads and fetches included, by the host's clock:",
+        _gains(calls, is_time=True),
+        "How many times the samples/s, calls in flight on both sides, of the rows that bring inputs and outputs too:",
+        _gains(rates, is_time=False),
+        _claim(calls, rates),
         "## Where the time of a call goes",
         _table(
             ("model", "row", "batch", "call ms", "kernels ms", "copies ms", "host ms", "kernels", "bound by"),
             _splits(splits),
         ),
-        "A call under the profiler is longer than one without. *host ms* is the part of a call in which the GPU rests.",
+        _ON_SPLITS,
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -112,6 +130,81 @@ def _row(engine: str, precision: str, mode: Mapping[str, str]) -> str:
     return f"{engine} {precision}" + (" XLA" if mode.get("xla") == "on" else "")
 
 
+def _calls(cases: Sequence[Mapping[str, Any]], splits: Sequence[Mapping[str, Any]]) -> _Figures:
+    """Return the milliseconds of calls that bring their inputs and outputs: model, row → batch → ms."""
+    found: _Figures = {}
+    for case in cases:
+        latency = (case.get("metrics") or {}).get("latency_p50_ms")
+        if latency is not None and _brings(case):
+            found.setdefault(_key(case), {})[case["batch"]] = latency["value"]
+    for split in splits:
+        if "copies_ms" in split:  # a native engine's case keeps its data on the GPU, its split has both
+            row = split["model"], _row(split["kind"], split["precision"], split["mode"])
+            found.setdefault(row, {})[split["batch"]] = split["host_ms"]
+    return found
+
+
+def _rates(cases: Sequence[Mapping[str, Any]]) -> _Figures:
+    """Return the samples/s of rows whose calls bring their inputs and outputs."""
+    found: _Figures = {}
+    for case in cases:
+        rate = (case.get("metrics") or {}).get("throughput_sps")
+        if rate is not None and _brings(case):
+            found.setdefault(_key(case), {})[case["batch"]] = rate["value"]
+    return found
+
+
+def _brings(case: Mapping[str, Any]) -> bool:
+    info = case.get("info") or {}
+    return not info.get("has_device_clock") and (info.get("mode") or {}).get("transfers") == "in, out"
+
+
+def _key(case: Mapping[str, Any]) -> tuple[str, str]:
+    return case["model"], _row(case["engine"], case["precision"], (case.get("info") or {}).get("mode") or {})
+
+
+def _ratios(figures: _Figures, *, is_time: bool) -> _Figures:
+    """Return how many times better than TensorFlow FP32 each figure is, where that has the same batch."""
+    ratios: _Figures = {}
+    for (model, row), by_batch in figures.items():
+        base = figures.get((model, _BASE), {})
+        if row != _BASE and by_batch.keys() & base.keys():
+            ratios[model, row] = {
+                batch: base[batch] / value if is_time else value / base[batch]
+                for batch, value in sorted(by_batch.items())
+                if batch in base
+            }
+    return ratios
+
+
+def _gains(figures: _Figures, *, is_time: bool) -> str:
+    ratios = _ratios(figures, is_time=is_time)
+    batches = sorted({batch for by_batch in ratios.values() for batch in by_batch})
+    lines = [
+        (model, row, *(f"{by_batch[batch]:.1f}" if batch in by_batch else "" for batch in batches))
+        for (model, row), by_batch in sorted(ratios.items())
+    ]
+    return _table(("model", "row", *(f"b{batch}" for batch in batches)), lines)
+
+
+def _claim(calls: _Figures, rates: _Figures) -> str:
+    """Return what became of the article's gain: how many TF-TRT rows lie within it, above and below."""
+    least, most = CLAIMED
+    said = [f"The article puts TF-TRT at {least:g} to {most:g} times TensorFlow FP32."]
+    for what, figures, is_time in (("calls", calls, True), ("samples/s", rates, False)):
+        found = [
+            ratio
+            for (_, row), by_batch in _ratios(figures, is_time=is_time).items()
+            if row.startswith("tftrt")
+            for ratio in by_batch.values()
+        ]
+        if found:
+            above, below = sum(ratio > most for ratio in found), sum(ratio < least for ratio in found)
+            within = len(found) - above - below
+            said.append(f"By {what}, of {len(found)} rows {within} are within that, {above} above and {below} below.")
+    return " ".join(said) if len(said) > 1 else f"{said[0]} *{_NOTHING}*"
+
+
 def _splits(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
@@ -120,20 +213,26 @@ def _splits(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
             str(row["batch"]),
             f"{row['host_ms']:.2f}",
             f"{row['kernel_ms']:.2f}",
-            f"{row['upload_ms'] + row['fetch_ms']:.2f}",
+            f"{_copies_ms(row):.2f}",
             f"{row['host_ms'] - row['busy_ms']:.2f}",
-            f"{row['kernels']:.0f}",
+            f"{row['kernels']:.0f}" if "kernels" in row else "",
             bound_by(row),
         )
         for row in rows
     ]
 
 
+def _copies_ms(row: Mapping[str, Any]) -> float:
+    """Return the time of copies: a native row has their sum only."""
+    copies_ms: float = row["copies_ms"] if "copies_ms" in row else row["upload_ms"] + row["fetch_ms"]
+    return copies_ms
+
+
 def bound_by(row: Mapping[str, Any]) -> str:
     """Return what most of a call is spent on: the ``host``, ``transfers`` or ``kernels``."""
     if 100 * row["busy_ms"] < HOST_BOUND_PCT * row["host_ms"]:
         return "host"
-    return "transfers" if row["upload_ms"] + row["fetch_ms"] > row["kernel_ms"] else "kernels"
+    return "transfers" if _copies_ms(row) > row["kernel_ms"] else "kernels"
 
 
 def _table(names: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:

@@ -244,3 +244,19 @@ def test_a_digest_follows_what_must_match_and_no_more():
     digest = conditions.digest(one)
     assert {conditions.digest({**one, name: value}) for name, value in same} == {digest}
     assert digest not in {conditions.digest({**one, name: value}) for name, value in other}
+
+
+@pytest.mark.parametrize(
+    ("changed", "rebuilt"),
+    [
+        ({"engine_sha256": "b"}, True),
+        ({"engine_sha256": "b", "machine": "b"}, True),
+        ({"engine_sha256": "b", "artefact_sha256": "b"}, False),
+        ({"engine_sha256": "b", "graph_sha256": "b"}, False),
+        ({"machine": "b"}, False),
+        ({}, False),
+    ],
+)
+def test_an_engine_of_the_very_same_file_was_built_anew(changed, rebuilt):
+    was = dict.fromkeys(("engine_sha256", "artefact_sha256", "graph_sha256", "recipe_sha256", "machine"), "a")
+    assert conditions.is_rebuilt(conditions.diff({**was, **changed}, was)) is rebuilt

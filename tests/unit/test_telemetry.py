@@ -34,8 +34,23 @@ def test_gauges_become_means_and_peaks():
     assert summary["gpu_utilisation_pct"] == pytest.approx(100 * 11 / 21)
     assert summary["memory_used_mib"] == pytest.approx(102)
     assert summary["memory_peak_mib"] == 103
-    # Quarters of 5 samples: means 101.2 and 102.8.
-    assert summary["memory_growth_mib"] == pytest.approx(1.6)
+    # Quarters of 5 samples: means 101.2, 101.7, 102.2 and 102.8; the least rise is 0.5.
+    assert summary["memory_growth_mib"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("gauge", "growth"),
+    [
+        (lambda t: 100 + 512 * (t >= 2), 0.0),  # buffers for more calls in flight
+        (lambda t: 100 + 512 * (t >= 1) - 256 * (t >= 3), 0.0),
+        (lambda t: 200 - 10 * t, 0.0),
+        (lambda t: 100 + 40 * (t // 0.5), 240.0),  # a block in every half second
+        (lambda t: 100 + 10 * t + 500 * (t >= 2), 30.0),  # a step does not hide a leak
+    ],
+)
+def test_growth_is_what_goes_on_all_the_time(gauge, growth):
+    sampled = rows(41, rss_mib=gauge)
+    assert window.summarise(sampled, 0, 4 * S, hz=10)["rss_growth_mib"] == pytest.approx(growth, rel=0.25)
 
 
 def test_energy_from_counter_and_from_power():

@@ -218,6 +218,20 @@ def test_rounding_of_fp32_is_no_drift():
     assert judge(delta(rel_rmse=1.1e-4, rmse=1e-4), metrics=entry).status is Status.INACCURATE
 
 
+@pytest.mark.parametrize(
+    ("changed", "figures", "status"),
+    [
+        ("engine_sha256", {"rel_rmse": 0.0999}, Status.PASSED),
+        ("engine_sha256", {"rel_rmse": 0.1001}, Status.INACCURATE),
+        ("engine_sha256", {"rel_rmse": 0.0999, "top1": 0.974}, Status.INACCURATE),
+        ("machine", {"rel_rmse": 0.0551}, Status.INACCURATE),
+    ],
+)
+def test_an_engine_that_was_built_anew_rounds_otherwise(changed, figures, status):
+    differences = Differences(widening={changed: ("a", "b")})
+    assert judge(delta(**figures), differences=differences).status is status
+
+
 def test_drift_from_zero_is_drift():
     entry = {"rel_rmse": base(0.0, "1")}
     result = judge(metrics=entry)
