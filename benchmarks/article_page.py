@@ -1,6 +1,7 @@
 """Write the page that sets the article's tables beside recorded results.
 
-python benchmarks/article_page.py --trace docs/raw/article-h200.json --results docs/raw/article-h200.json --out docs/article.md
+    python benchmarks/article_page.py --trace docs/raw/article-h200.json --results docs/raw/article-h200.json \\
+        --out docs/article.md
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ CLAIMED = (2.0, 3.0)
 _BASE = "tensorflow fp32"
 _NOTHING = "nothing was recorded"
 _ON_SPLITS = (
-    "A call under TensorFlow's profiler is longer than one without; native rows are timed without one, and their copies "
+    "A call under TensorFlow's profiler is longer than one without. Native rows are timed without one; their copies "
     "are the GPU's time with them less the time without. *host ms* is the part of a call in which the GPU rests."
 )
 
